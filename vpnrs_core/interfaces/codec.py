@@ -1,0 +1,54 @@
+"""Codecs: how packets become payloads for a link, and back. Pure and synchronous, one object per link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol
+
+from vpnrs_core.interfaces.common import Seconds
+from vpnrs_core.packet.packet import Packet
+
+
+class CodecOut(Protocol):
+    """What a codec or wrapper may ask for."""
+
+    def send(self, datagram: bytes) -> None: ...
+    def deliver(self, packet: Packet) -> None: ...
+    def message(self, body: bytes) -> None: ...
+    def wake_at(self, at: Seconds) -> None: ...
+
+
+class Codec(Protocol):
+    """One link's codec object, both directions. Payloads here are without context id and link prefix."""
+
+    def encode(self, packet: Packet, max_payload: int) -> list[bytes] | None:
+        """Payloads of at most `max_payload` bytes that carry the packet, None: this codec does not take it (the next
+        one is asked). An empty list is never returned: what fits no codec gets Packet Too Big from the core."""
+
+    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
+        """Packets, joined where the codec can, in order. What the codec cannot judge is dropped: `drop(reason)`,
+        once a payload. Never raises for what a peer sent."""
+
+
+class PacketCodec(Protocol):
+    """Factory of codec objects. WIRE is the name in HELLO and WELCOME; PREFERENCE: the highest is tried first;
+    CONTEXT is the context id if fixed (plain is 0), None: the server picks one for the session."""
+
+    NAME: ClassVar[str]
+    PREFERENCE: ClassVar[int]
+    CONTEXT: ClassVar[int | None]
+
+    def open(self, peer_offloads: frozenset[str]) -> Codec:
+        """One object for a link. `peer_offloads`: what the peer accepts, of tcp4, tcp6, udp4, udp6."""
+
+
+class Wrapper(Protocol):
+    """Datagram → datagram around the packet codecs, for instance repair of losses."""
+
+    NAME: ClassVar[str]
+    OVERHEAD: ClassVar[int]
+
+    def wrap(self, datagram: bytes, now: Seconds, out: CodecOut) -> None: ...
+    def unwrap(self, datagram: bytes, now: Seconds, out: CodecOut) -> bytes | None: ...
+    def on_message(self, body: bytes, now: Seconds, out: CodecOut) -> None: ...
+    def on_wake(self, now: Seconds, out: CodecOut) -> None: ...

@@ -1,0 +1,12 @@
+"""Services: tasks that live as long as the instance."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol
+
+
+class Service(Protocol):
+    NAME: ClassVar[str]
+
+    async def run(self) -> None:
+        """Runs until cancelled. If it raises or returns it is started again with backoff, seen in status."""

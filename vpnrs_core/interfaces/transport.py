@@ -1,0 +1,137 @@
+"""Transports make connections; a link is one session's share of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+from vpnrs_core.interfaces.common import Network, Seconds
+
+
+@dataclass(frozen=True)
+class PathFacts:
+    """The path as the transport sees it. `rtt` is smoothed seconds, `loss` a fraction, None: not known.
+    `datagram_size` is the UDP payload in bytes that the path carries."""
+
+    local: str
+    remote: str
+    rtt: Seconds | None = None
+    loss: float | None = None
+    datagram_size: int | None = None
+
+
+@dataclass(frozen=True)
+class PeerIdentity:
+    """Who the transport says the peer is: DER of its public key (SPKI) and certificate, None where it has none."""
+
+    spki: bytes | None
+    certificate: bytes | None = None
+
+
+class Streams(Protocol):
+    """Ordered byte streams of a connection, named by QUIC's stream ids."""
+
+    def open(self, *, unidirectional: bool = False) -> int: ...
+    def write(self, stream: int, data: bytes, *, end: bool = False) -> None: ...
+    def reset(self, stream: int, code: int) -> None: ...
+    def unsent(self, stream: int) -> int:
+        """Bytes written and not yet handed to the network."""
+
+
+class ConnectionEvents(Protocol):
+    """What a connection reports, always from the loop's thread. `closed` is the last call, and comes once."""
+
+    def stream_data(self, stream: int, data: bytes, end: bool) -> None: ...
+    def stream_reset(self, stream: int, code: int) -> None: ...
+    def datagrams(self, batch: Sequence[bytes]) -> None: ...
+    def writable(self) -> None:
+        """`send` takes datagrams, or a stream's unsent bytes shrank, after it was full."""
+
+    def path_changed(self, path: PathFacts) -> None: ...
+    def closed(self, code: int, reason: str) -> None: ...
+
+
+class Connection(Protocol):
+    """An established, encrypted connection. Its server side is made before anyone has authenticated."""
+
+    @property
+    def alpn(self) -> str: ...
+    @property
+    def is_client(self) -> bool: ...
+    @property
+    def peer(self) -> PeerIdentity: ...
+    @property
+    def server_spki(self) -> bytes:
+        """DER of the server's public key: what authentication binds itself to."""
+
+    @property
+    def path(self) -> PathFacts: ...
+    @property
+    def streams(self) -> Streams: ...
+    def listen(self, events: ConnectionEvents) -> None:
+        """Set the one receiver of events. What arrived before is delivered at once."""
+
+    def max_datagram(self) -> int:
+        """Largest datagram in bytes that `send` takes now, 0: this connection has none."""
+
+    def room(self) -> int:
+        """Bytes of datagrams that `send` would take now. 0 while control-stream bytes are unsent."""
+
+    def send(self, datagrams: Sequence[bytes]) -> int:
+        """Hand over datagrams in order → how many were taken. The rest stay the caller's. They leave at the end of
+        the turn."""
+
+    def authenticated(self) -> None:
+        """The session protocol has let the peer in: limits for unauthenticated connections end."""
+
+    def close(self, code: int, reason: str = "") -> None: ...
+    def facts(self) -> Mapping[str, str | int | float]:
+        """For status: engine, congestion window in bytes, bytes sent and received, and the like."""
+
+
+class Lane(Protocol):
+    """How a link's payloads travel: in datagrams, or in capsules on a stream."""
+
+    NAME: ClassVar[str]
+
+    def max_payload(self) -> int:
+        """Largest payload in bytes, codec context id included, that `send` takes now."""
+
+    def room(self) -> int: ...
+    def send(self, payloads: Sequence[bytes]) -> int: ...
+
+
+class Link(Protocol):
+    """One session's share of a connection."""
+
+    @property
+    def connection(self) -> Connection: ...
+    @property
+    def prefix(self) -> bytes: ...
+    def max_payload(self) -> int: ...
+    def room(self) -> int: ...
+    def message(self, codec: str, body: bytes) -> None:
+        """Send a codec's own message on the control stream (capsule EXT)."""
+
+
+class Listener(Protocol):
+    """A listening transport. `where` is the address in use, with the port the system chose for port 0."""
+
+    @property
+    def where(self) -> str: ...
+    async def close(self) -> None: ...
+
+
+class Transport(Protocol):
+    NAME: ClassVar[str]
+    LACKS: ClassVar[frozenset[Literal["datagrams", "migration", "sockets", "client_certificates", "streams"]]]
+
+    async def listen(self, where: str, alpns: Sequence[str], on_connection: Callable[[Connection], None]) -> Listener:
+        """Server. `on_connection` is called once a handshake is complete. Raises HostError, ConfigError."""
+
+    async def dial(self, where: str, alpns: Sequence[str], *, via: str | None = None) -> Connection:
+        """Client. Returns once the server's identity has been verified. Raises PeerError, ConfigError, HostError."""
+
+    def underlay(self) -> Iterable[Network | str]:
+        """What the transport sends to, so that routes into the tunnel never swallow it."""

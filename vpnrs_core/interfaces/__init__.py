@@ -61,6 +61,7 @@ from vpnrs_core.interfaces.transport import (
     Streams,
     Transport,
 )
+from vpnrs_core.interfaces.tun import TunDevice
 from vpnrs_core.packet.packet import Packet
 
 __all__ = [
@@ -135,6 +136,7 @@ __all__ = [
     "StoreUnavailable",
     "Streams",
     "Transport",
+    "TunDevice",
     "TunStage",
     "TunStageFactory",
     "Value",

@@ -23,6 +23,7 @@ class Code(Enum):
     SERVER_FULL = "server_full"
     POOL_EXHAUSTED = "pool_exhausted"
     SHUTTING_DOWN = "shutting_down"
+    PROTOCOL = "protocol"
     INTERNAL = "internal"
 
 

@@ -10,7 +10,7 @@ from vpnrs_core.interfaces.authenticator import ClientHalf, Credential
 from vpnrs_core.interfaces.common import Address, Network, Refuse, Seconds
 from vpnrs_core.interfaces.grant import Rate
 from vpnrs_core.interfaces.session import Session
-from vpnrs_core.interfaces.transport import Connection, Lane
+from vpnrs_core.interfaces.transport import Connection, Lane, PathFacts
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class ResumeClaim:
 class Granted:
     """A grant, as both sides see it. `addresses` are the client's, each with the prefix length of its pool; `expires`
     is POSIX seconds; `contexts` maps each accepted codec to its context id; `underlay` are addresses of the server
-    that must never be routed into the tunnel; `facts` are the public ones, by plugin."""
+    that must never be routed into the tunnel; `facts` are the public ones, by plugin. `peer_offloads` are those of
+    the client's peer: what the server accepts. What the client accepts stands in its Offer."""
 
     session: str
     principal: str
@@ -88,9 +89,12 @@ class OpenedLink(Protocol):
     def ext(self, codec: str, body: bytes) -> None:
         """A codec's message arrived (capsule EXT)."""
 
+    def path_changed(self, path: PathFacts) -> None:
+        """The connection's path is another, or its facts are: what fits may have changed."""
+
     def closed(self, reason: str, *, graceful: bool = False) -> None:
-        """The link is gone. `graceful`: the peer said goodbye, so its leases are free at once; otherwise the session
-        is parked when this was its last link."""
+        """The link is gone; called once for every link that was opened, on every path. `graceful`: the peer said
+        goodbye, so its leases are free at once; otherwise the session is parked when this was its last link."""
 
 
 class Gate(Protocol):
@@ -114,18 +118,27 @@ class Gate(Protocol):
         notify: GrantListener | None = None,
     ) -> OpenedLink | Refuse:
         """Once a request. `ask` sends a challenge's body to the peer and returns its answer; `channel` is what methods
-        sign. The caller sends the grant to the peer, then feeds the link."""
+        sign. A resume that is not proven is no refusal: the credential is judged as if there were no claim, and
+        `Granted.resumed` says what happened. The caller sends the grant to the peer, then feeds the link."""
 
 
-class GrantListener(Protocol):
+class LinkControl(Protocol):
+    """A protocol's control stream of one link, as the core uses it."""
+
+    @property
+    def rtt(self) -> Seconds | None:
+        """Smoothed, measured on the control stream; None: not yet, or the protocol does not measure it."""
+
+    def message(self, codec: str, body: bytes) -> None:
+        """Send a codec's own message."""
+
+
+class GrantListener(LinkControl, Protocol):
     """A protocol's side of one link: what the core tells the peer while the session lives."""
 
     def grant_changed(self, granted: Granted) -> None: ...
     def ended(self, refuse: Refuse) -> None:
         """Tell the peer why, and close the link."""
-
-    def message(self, codec: str, body: bytes) -> None:
-        """Send a codec's own message."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +158,14 @@ class ClientRequest:
 class ClientLink(Protocol):
     """The client's engine, as the protocol feeds it: like OpenedLink, for a grant that may change."""
 
-    def granted(self, granted: Granted, lane: Lane) -> None:
+    def granted(self, granted: Granted, lane: Lane, control: LinkControl) -> None:
         """WELCOME is complete; called once, before anything is received."""
 
     def grant_changed(self, granted: Granted) -> None: ...
     def received(self, payloads: Sequence[bytes]) -> None: ...
     def writable(self) -> None: ...
     def ext(self, codec: str, body: bytes) -> None: ...
+    def path_changed(self, path: PathFacts) -> None: ...
 
 
 class SessionProtocol(Protocol):

@@ -4,10 +4,12 @@ import tracemalloc
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from vpnrs_core.builtin.pool import PoolAllocator
+from vpnrs_core.config.models import AddressesConfig
 from vpnrs_core.errors import ConfigError
 from vpnrs_core.interfaces import Lease, Principal
 from vpnrs_core.interfaces.addresses import PoolExhausted
@@ -57,6 +59,23 @@ async def test_a_chosen_server_address_frees_the_first_host_for_clients():
     pool = allocator("10.77.0.0/29", server_addresses=["10.77.0.3"])
     assert pool.server_addresses == ((ip_address("10.77.0.3"), 29),)
     assert [await take(pool, s) for s in "abc"] == [["10.77.0.1"], ["10.77.0.2"], ["10.77.0.4"]]
+
+
+async def test_made_from_the_table_of_a_configuration():
+    table = AddressesConfig.model_validate(
+        {
+            "ipv4": "10.77.0.0/29",
+            "ipv6": "fd77::/64",
+            "server_ipv4": "10.77.0.2",
+            "reserve": ["10.77.0.1"],
+            "static": {"alice": ["fd77::a"]},
+        }
+    )
+    pool = PoolAllocator.from_config(table, Clock(), "server.toml")
+    assert [str(address) for address, _ in pool.server_addresses] == ["10.77.0.2", "fd77::1"]
+    assert await take(pool, "a") == ["10.77.0.3", "fd77::a"]
+    with pytest.raises(ConfigError, match=r"^server.toml: \[addresses\]: no address pool"):
+        PoolAllocator.from_config(AddressesConfig(), Clock(), "server.toml")
 
 
 async def test_the_other_family_still_serves_when_one_is_exhausted():

@@ -6,13 +6,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_network
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from vpnrs_core.errors import ConfigError
 from vpnrs_core.interfaces.addresses import Lease, PoolExhausted
 from vpnrs_core.interfaces.common import Address, Network, Seconds
 from vpnrs_core.interfaces.grant import Principal
 from vpnrs_core.session.pool import LONGEST_PREFIX, Pool
+
+if TYPE_CHECKING:
+    from vpnrs_core.config.models import AddressesConfig
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,20 @@ class PoolAllocator:
                 self._block(
                     address, f"static address {address} of {name}", f"the static address of {name}", static=True
                 )
+
+    @classmethod
+    def from_config(cls, addresses: AddressesConfig, now: Callable[[], Seconds], where: str) -> PoolAllocator:
+        """Made from the table `[addresses]`. `where` names its file, for errors."""
+        own = (addresses.server_ipv4, addresses.server_ipv6)
+        return cls(
+            [pool for pool in (addresses.ipv4, addresses.ipv6) if pool is not None],
+            server_addresses=[address for address in own if address is not None],
+            reserve=addresses.reserve,
+            static=addresses.static,
+            reuse_delay=addresses.reuse_delay,
+            now=now,
+            where=f"{where}: [addresses]",
+        )
 
     @property
     def server_addresses(self) -> Sequence[tuple[Address, int]]:
@@ -169,8 +186,8 @@ class PoolAllocator:
         family = [network for network in self.prefixes if network.version == address.version]
         if not family:
             raise ConfigError(
-                f"{self._where}: {what} is IPv{address.version}, but there is no IPv{address.version} pool. Add one, or "
-                f"take the address out."
+                f"{self._where}: {what} is IPv{address.version}, but there is no IPv{address.version} pool. Add "
+                f"one, or take the address out."
             )
         for network in family:
             if address in network:

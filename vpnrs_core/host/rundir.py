@@ -1,0 +1,162 @@
+"""The run directory of an instance: its place, its lock against a second instance, and its end."""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Final, Self
+
+from vpnrs_core.errors import ConfigError, HostError
+
+DEFAULT_BASE: Final = "/run/vpnrs"
+BASE_VARIABLE: Final = "VPNRS_RUN_DIR"
+GROUP: Final = "vpnrs"
+JOURNAL: Final = "journal"
+
+_LOCK: Final = "lock"
+_INSTANCE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+
+
+def base_directory() -> Path:
+    """Where the instances' directories are: /run/vpnrs, or what VPNRS_RUN_DIR names."""
+    return Path(os.environ.get(BASE_VARIABLE) or DEFAULT_BASE)
+
+
+def instance_directory(instance: str) -> Path:
+    """The directory of that instance, made or not. Raises ConfigError for a bad name."""
+    return base_directory() / valid_instance(instance)
+
+
+def valid_instance(name: str) -> str:
+    """→ the name itself. Raises ConfigError."""
+    if not _INSTANCE.fullmatch(name):
+        raise ConfigError(
+            f"instance name {name!r}: use 1 to 32 of a-z, 0-9, '_' and '-', and begin with a letter or a digit"
+        )
+    return name
+
+
+def running_pid(instance: str) -> int | None:
+    """The process that runs this instance now, None: nobody does."""
+    try:
+        fd = os.open(instance_directory(instance) / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise HostError(
+            f"no permission to look into {error.filename}: run as root, or join the group {GROUP}"
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_pid(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+class RunDir:
+    """The directory of an instance that is ours for as long as the lock is held."""
+
+    def __init__(self, instance: str, path: Path, lock: int) -> None:
+        self.instance = instance
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, instance: str) -> Self:
+        """Make the directory and take the lock. Raises HostError when the instance runs already or the place cannot
+        be written, ConfigError for a bad name. What a crashed predecessor left is removed, but for its journal."""
+        path = instance_directory(instance)
+        try:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            lock = _lock(instance, path)
+            _share(path)
+        except OSError as error:
+            raise HostError(
+                f"cannot use the run directory {path}: {error.strerror} ({error.filename}); run as root, or set "
+                f"{BASE_VARIABLE} to a directory that you may write"
+            ) from error
+        for entry in path.iterdir():
+            if entry.name not in (JOURNAL, _LOCK):
+                _discard(entry)
+        return cls(instance, path, lock)
+
+    @property
+    def journal(self) -> Path:
+        return self.path / JOURNAL
+
+    def release(self) -> None:
+        """Remove the directory and give the lock back. A journal that is still there stays, for the next start."""
+        if self._lock < 0:
+            return
+        for entry in self.path.iterdir() if self.path.is_dir() else ():
+            if entry.name not in (JOURNAL, _LOCK):
+                _discard(entry)
+        (self.path / _LOCK).unlink(missing_ok=True)
+        try:
+            self.path.rmdir()
+        except OSError:
+            pass
+        os.close(self._lock)
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def _lock(instance: str, path: Path) -> int:
+    """A descriptor that holds the lock of the file that is at its path now."""
+    while True:
+        path.mkdir(mode=0o750, exist_ok=True)
+        try:
+            fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except FileNotFoundError:
+            continue  # the former instance removed the directory just now
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = _read_pid(fd)
+            os.close(fd)
+            raise HostError(
+                f"instance {instance!r} is running already (pid {pid or 'unknown'}): stop it with 'vpnrs stop "
+                f"--instance {instance}', or give this one another name with --instance"
+            ) from None
+        # The former instance unlinks the file before it unlocks: a lock on an unlinked file protects nothing.
+        try:
+            same = os.path.samestat(os.fstat(fd), os.stat(path / _LOCK))
+        except FileNotFoundError:
+            same = False
+        if same:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            return fd
+        os.close(fd)
+
+
+def _share(path: Path) -> None:
+    """0750, and for the members of the group `vpnrs` where there is one."""
+    os.chmod(path, 0o750)
+    try:
+        os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
+    except (KeyError, PermissionError):
+        pass
+
+
+def _read_pid(fd: int) -> int | None:
+    text = os.pread(fd, 32, 0).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _discard(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)

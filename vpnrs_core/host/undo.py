@@ -1,0 +1,56 @@
+"""Taking back what a journal tells of: at the end of an instance, and by the next start after a crash."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from vpnrs_core.errors import HostError
+from vpnrs_core.events import HostChanged
+from vpnrs_core.host.changes import from_record
+from vpnrs_core.host.journal import Journal
+from vpnrs_core.host.netlink import Netlink
+
+log = logging.getLogger(__name__)
+
+Observe = Callable[[HostChanged], None]
+
+
+async def undo_all(netlink: Netlink, journal: Journal, observe: Observe | None = None) -> list[str]:
+    """Undo in reverse what the journal holds → what was undone, in words.
+
+    What is only intended is touched only if it bears our mark. One that cannot be undone stays in the journal and
+    keeps none of the others; then HostError says which."""
+    undone: list[str] = []
+    failures: list[str] = []
+    for entry in journal.pending:
+        try:
+            change = from_record(entry.change)
+            in_force = entry.done or await change.is_ours(netlink)
+            if in_force:
+                await change.undo(netlink)
+        except HostError as error:
+            failures.append(str(error))
+            continue
+        journal.undone(entry.number)
+        if in_force:
+            undone.append(str(change))
+            if observe is not None:
+                observe(HostChanged(what=str(change), undone=True))
+    if failures:
+        raise HostError("not everything could be undone on this host: " + "; ".join(failures))
+    return undone
+
+
+async def recover(netlink: Netlink, journal: Journal, observe: Observe | None = None) -> list[str]:
+    """Before the first change of a new start: undo what the last run left → what was undone, in words.
+
+    A journal of an earlier boot or of another network namespace is forgotten: its changes are not here."""
+    if journal.foreign:
+        log.warning("the journal is of another boot or network namespace: nothing of it is undone here")
+        journal.forget()
+        return []
+    undone = await undo_all(netlink, journal, observe)
+    if undone:
+        log.warning("undone what the last run left behind: %s", "; ".join(undone))
+    return undone

@@ -1,0 +1,52 @@
+"""The plain codec: each payload is one complete IP packet, as in RFC 9484. What every peer understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from vpnrs_core.packet.coalesce import JOIN_ALL, coalesce
+from vpnrs_core.packet.header import BadPacket
+from vpnrs_core.packet.packet import Packet
+from vpnrs_core.packet.segment import segment
+
+
+class _Plain:
+    """One link's codec, without state."""
+
+    def __init__(self, join: frozenset[str]) -> None:
+        self._join = join
+
+    def encode(self, packet: Packet, max_payload: int) -> list[bytes] | None:
+        """The packet's segments with finished checksums; None when one is larger than `max_payload`."""
+        if packet.largest_segment > max_payload:
+            return None
+        return segment(packet)
+
+    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
+        """The packets, runs of a flow joined. What is no sound IP packet is dropped as `malformed`."""
+        packets = []
+        for payload in payloads:
+            packet = Packet.of(payload)
+            try:
+                _ = packet.header
+            except BadPacket:
+                drop("malformed")
+            else:
+                packets.append(packet)
+        return coalesce(packets, self._join)
+
+
+class PlainCodec:
+    """`join`: what our own TUN takes as super-packets, of tcp4, tcp6, udp4, udp6; the rest stays single packets."""
+
+    NAME: ClassVar[str] = "plain"
+    PREFERENCE: ClassVar[int] = 0
+    CONTEXT: ClassVar[int | None] = 0
+
+    def __init__(self, join: frozenset[str] = JOIN_ALL) -> None:
+        self._join = join
+
+    def open(self, peer_offloads: frozenset[str]) -> _Plain:
+        """A codec object. Whatever the peer accepts, complete packets are what it gets."""
+        return _Plain(self._join)

@@ -1,0 +1,249 @@
+"""Network namespaces for tests and demonstrations: made with random names, removed whatever happens.
+
+    with Topology() as net:
+        client, server = net.namespace("client"), net.namespace("server")
+        net.connect(client, server, "10.200.1.0/24", "fd00:1::/64")
+        server.run("ping", "-c1", str(client.addresses[0]))
+
+Processes are started with `ip netns exec`, which gives each a /sys of the namespace; /proc/sys/net follows the
+process by itself. Namespaces live in /run/netns, so a person can look into one that hangs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from typing import IO, Any, Self
+
+from vpnrs_core.errors import HostError
+from vpnrs_core.interfaces.common import Address
+from vpnrs_core.testkit import snapshot
+
+_CLONE_NEWNET = 0x40000000
+# Seconds that a process in a namespace has between SIGTERM and SIGKILL.
+_GRACE = 3.0
+_CARRIER_WAIT = 5.0
+
+
+class Namespace:
+    """One network namespace. `addresses` are those it was given by `Topology.connect`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.addresses: list[Address] = []
+        self._children: list[subprocess.Popen[Any]] = []
+
+    def command(self, *command: str) -> list[str]:
+        """The argument list that runs `command` in here, for subprocess or asyncio."""
+        return ["ip", "netns", "exec", self.name, *command]
+
+    def run(
+        self, *command: str, check: bool = True, timeout: float = 30.0, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to its end, output captured as text. Raises HostError with the output when `check` and it failed."""
+        done = subprocess.run(self.command(*command), capture_output=True, text=True, timeout=timeout, env=env)
+        if check and done.returncode:
+            raise HostError(
+                f"in {self.name}: {' '.join(command)}: exit {done.returncode}: {done.stderr or done.stdout}"
+            )
+        return done
+
+    def spawn(
+        self,
+        *command: str,
+        stdin: int | None = subprocess.DEVNULL,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        text: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[Any]:
+        """Start and return; it is ended with the namespace at the latest. `ip netns exec` becomes the command itself,
+        so the pid is the command's."""
+        child: subprocess.Popen[Any] = subprocess.Popen(
+            self.command(*command), stdin=stdin, stdout=stdout, stderr=stderr, text=text, env=env
+        )
+        self._children.append(child)
+        return child
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread is inside: sockets, TUNs and /proc/sys/net that it opens belong to the namespace."""
+        with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{self.name}", "rb") as here:
+            _setns(here.fileno())
+            try:
+                yield
+            finally:
+                _setns(home.fileno())
+
+    def pids(self) -> list[int]:
+        text = _ip("netns", "pids", self.name, check=False)
+        # A process that has entered for a moment, as a test does, is not of the namespace.
+        return [pid for pid in map(int, text.split()) if pid != os.getpid()]
+
+    def snapshot(self) -> snapshot.Snapshot:
+        """The state of everything that must be as before in the end."""
+        return snapshot.take(lambda *command: self.run(*command).stdout)
+
+    def stop(self) -> None:
+        """End what runs in here, by pid: SIGTERM, then SIGKILL."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            pids = self.pids()
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            deadline = time.monotonic() + _GRACE
+            while self._alive() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        for child in self._children:
+            child.wait(_GRACE)
+            for stream in (child.stdin, child.stdout, child.stderr):
+                if stream is not None:
+                    stream.close()
+        self._children.clear()
+
+    def _alive(self) -> bool:
+        for child in self._children:
+            child.poll()  # reaps: a zombie is no process of the namespace any more
+        return bool(self.pids())
+
+
+class Topology:
+    """Namespaces and the wires between them, all removed at the end: by `with`, by `close`, or when Python exits."""
+
+    def __init__(self) -> None:
+        self._prefix = f"vt{secrets.token_hex(3)}"
+        self.namespaces: list[Namespace] = []
+        atexit.register(self.close)
+
+    def namespace(self, label: str) -> Namespace:
+        """A new one, with loopback up and no duplicate address detection."""
+        name = f"{self._prefix}-{label}"
+        _ip("netns", "add", name)
+        namespace = Namespace(name)
+        self.namespaces.append(namespace)
+        _ip("-n", name, "link", "set", "lo", "up")
+        with namespace.entered():
+            for scope in ("all", "default"):
+                path = Path(f"/proc/sys/net/ipv6/conf/{scope}/accept_dad")
+                if path.exists():
+                    path.write_text("0")
+        return namespace
+
+    def connect(self, left: Namespace, right: Namespace, *networks: str, mtu: int = 1500) -> tuple[str, str]:
+        """A wire. In each network the left end gets the first address, the right end the second → the interfaces'
+        names, each after the other end's label, and at most 15 characters long."""
+        names = (self._interface(left, right), self._interface(right, left))
+        _ip("-n", left.name, "link", "add", names[0], "mtu", str(mtu),
+            "type", "veth", "peer", "name", names[1], "mtu", str(mtu), "netns", right.name)  # fmt: skip
+        for place, (namespace, interface) in enumerate(zip((left, right), names, strict=True), 1):
+            for network in map(ip_network, networks):
+                address = network.network_address + place
+                self.add_address(namespace, interface, f"{address}/{network.prefixlen}")
+            _ip("-n", namespace.name, "link", "set", interface, "up")
+        _await_carrier((left, names[0]), (right, names[1]))
+        return names
+
+    def add_address(self, namespace: Namespace, interface: str, address: str) -> None:
+        """`address` with its prefix length, usable at once."""
+        extra = ["nodad"] if ":" in address else []
+        _ip("-n", namespace.name, "address", "add", address, "dev", interface, *extra)
+        namespace.addresses.append(ip_interface(address).ip)
+
+    def add_route(self, namespace: Namespace, network: str, via: str) -> None:
+        family = "-6" if ":" in via else "-4"
+        _ip("-n", namespace.name, family, "route", "add", network, "via", via)
+
+    def close(self) -> None:
+        """May be called twice. Goes on after a failure, and raises the first one at the end."""
+        failure: Exception | None = None
+        while self.namespaces:
+            namespace = self.namespaces.pop()
+            try:
+                namespace.stop()
+            except Exception as error:
+                failure = failure or error
+            try:
+                _ip("netns", "delete", namespace.name)
+            except Exception as error:
+                failure = failure or error
+        atexit.unregister(self.close)
+        if failure is not None:
+            raise failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _interface(self, of: Namespace, to: Namespace) -> str:
+        taken = _ip("-n", of.name, "-br", "link", "show")
+        wanted = to.name.removeprefix(f"{self._prefix}-")[:12]
+        used = {line.split()[0].partition("@")[0] for line in taken.splitlines()}
+        return next(name for name in (wanted, *(f"{wanted}-{n}" for n in range(2, 99))) if name not in used)
+
+
+def unavailable() -> str | None:
+    """Why namespaces cannot be made by this process, None: they can."""
+    try:
+        with Topology() as net:
+            net.namespace("probe")
+    except FileNotFoundError:
+        return "the command 'ip' is missing: install iproute2"
+    except (HostError, OSError) as error:
+        return f"network namespaces need root, or user namespaces as with 'unshare -rnm': {error}"
+    if not os.path.exists("/dev/net/tun"):
+        return "/dev/net/tun does not exist: 'modprobe tun'"
+    return None
+
+
+def enter_user_namespace() -> str | None:
+    """Make this process root in user, mount and network namespaces of its own, so that an ordinary user can make
+    further ones. One thread only, and for good → why it was not possible, or None."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    uid, gid = os.geteuid(), os.getegid()
+    clone_newuser, clone_newns = 0x10000000, 0x00020000
+    if libc.unshare(clone_newuser | clone_newns | _CLONE_NEWNET):
+        return f"user namespaces are not available: {os.strerror(ctypes.get_errno())}"
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+    # `ip netns` keeps its handles in /run/netns, which belongs to the real root.
+    if libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None):
+        return f"cannot mount a /run of our own: {os.strerror(ctypes.get_errno())}"
+    return None
+
+
+def _await_carrier(*ends: tuple[Namespace, str]) -> None:
+    # The kernel looks at carriers at most once a second; until it has, it drops multicast, and with it the neighbour
+    # discovery of whoever comes first.
+    deadline = time.monotonic() + _CARRIER_WAIT
+    for namespace, interface in ends:
+        while "state UP" not in (text := _ip("-n", namespace.name, "-o", "link", "show", interface)):
+            if time.monotonic() > deadline:
+                raise HostError(f"the interface {interface} in {namespace.name} has no carrier: {text.strip()}")
+            time.sleep(0.01)
+
+
+def _setns(fd: int) -> None:
+    # os.setns came with Python 3.12.
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, _CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "setns")
+
+
+def _ip(*arguments: str, check: bool = True) -> str:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=30)
+    if check and done.returncode:
+        raise HostError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,1 @@
+"""Sessions as rules: handshake tables, resume, leases, grants and the table of sessions. Pure."""

@@ -65,7 +65,8 @@ class ConnectionIdRetired(EngineEvent):
 
 @dataclass(frozen=True)
 class Closed(EngineEvent):
-    """The last event."""
+    """The last event: the peer has closed, the connection is lost, or the engine gave up. Afterwards `timer` says until
+    when the connection must be kept to drain (RFC 9000 section 10.2), and is None when it may be forgotten."""
 
     code: int
     reason: str
@@ -93,7 +94,16 @@ class EngineConnection(Protocol):
     def room(self, now: Seconds) -> int:
         """Bytes of DATAGRAM payload that would leave now; what `send` is given beyond that is not taken."""
 
-    def send(self, datagrams: Sequence[bytes], now: Seconds) -> int: ...
+    def send(self, datagrams: Sequence[bytes], now: Seconds) -> int:
+        """How many were taken, in order. One larger than `max_datagram` is taken, dropped and counted: the path
+        shrank since the caller asked."""
+
+    def limit_payload(self, size: int) -> None:
+        """The path refused larger UDP payloads than `size` bytes; `max_datagram` shrinks. Never below 1200."""
+
+    def ping(self) -> None:
+        """Make the peer acknowledge something."""
+
     def open_stream(self, *, unidirectional: bool = False) -> int: ...
     def write_stream(self, stream: int, data: bytes, *, end: bool = False) -> None: ...
     def reset_stream(self, stream: int, code: int) -> None: ...

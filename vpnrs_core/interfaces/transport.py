@@ -133,5 +133,8 @@ class Transport(Protocol):
     async def dial(self, where: str, alpns: Sequence[str], *, via: str | None = None) -> Connection:
         """Client. Returns once the server's identity has been verified. Raises PeerError, ConfigError, HostError."""
 
+    async def close(self) -> None:
+        """Wait, for a second at most, until what has been closed has told its peers so; then release all sockets."""
+
     def underlay(self) -> Iterable[Network | str]:
         """What the transport sends to, so that routes into the tunnel never swallow it."""

@@ -1,0 +1,156 @@
+"""The server's side of a socket: finds the connection of each packet, and guards the door for new ones."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from vpnrs_core.interfaces.common import Seconds
+from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings
+from vpnrs_core.quic.budget import Admission, CpuBudget
+from vpnrs_core.quic.connection import CLOSE_INTERNAL, QuicConnection
+from vpnrs_core.quic.demux import Accepted, Gatehouse, Reply
+from vpnrs_core.quic.driver import Driver
+from vpnrs_core.quic.settings import QuicConfig
+from vpnrs_core.quic.udp import Received, UdpSocket
+
+log = logging.getLogger(__name__)
+
+
+class ServerDriver(Driver):
+    """A listening socket. `on_connection` is called once a handshake is complete."""
+
+    def __init__(
+        self,
+        sock: UdpSocket,
+        config: QuicConfig,
+        engine: QuicEngine,
+        settings: QuicSettings,
+        spki: bytes,
+        on_connection: Callable[[QuicConnection], None],
+    ) -> None:
+        super().__init__(sock, config)
+        self._engine, self._settings, self._spki = engine, settings, spki
+        self._on_connection = on_connection
+        self._budget = CpuBudget(config.unauthenticated_cpu, self.now())
+        self.admission = Admission(
+            most=config.max_unauthenticated,
+            most_per_source=config.max_unauthenticated_per_source,
+            retry_threshold=config.retry_threshold,
+        )
+        self.gate = Gatehouse(self.admission, os.urandom)
+        self._reminders: dict[QuicConnection, int] = {}
+
+    def _route(self, received: Received, now: Seconds) -> None:
+        data, size = received.data, received.segment
+        if len(data) <= size:
+            self._route_run(received, data, now)
+            return
+        # A client may run several connections over one socket, and the kernel joins what looks alike.
+        start = 0
+        owner = self.demux.find(data)
+        for at in range(size, len(data), size):
+            next_owner = self.demux.find(data[at : at + 32])
+            if next_owner is not owner or owner is None:
+                self._route_run(received, data[start:at], now)
+                start, owner = at, next_owner
+        self._route_run(received, data[start:], now)
+
+    def _route_run(self, received: Received, data: bytes, now: Seconds) -> None:
+        connection = self.demux.find(data)
+        if connection is not None and not connection.unauthenticated:
+            self._hand(connection, received, data, now)
+            return
+        if not self._budget.left(now, new=connection is None):
+            self.gate.dropped["no_budget"] += 1
+            return
+        begin = time.perf_counter()
+        if connection is not None:
+            self._hand(connection, received, data, now)
+        else:
+            self._unknown(received, data, now)
+        self._budget.spend(time.perf_counter() - begin)
+
+    def _unknown(self, received: Received, data: bytes, now: Seconds) -> None:
+        if self._closing:
+            return
+        match self.gate.judge(data, received.address, now):
+            case Reply(packet=packet):
+                self._send_group([packet], received.address, received.local)
+            case Accepted() as accepted:
+                connection = self._accept(accepted, now)
+                try:
+                    self._first(connection, received, data, now)
+                except Exception as error:
+                    connection.abandon(error)
+
+    def _accept(self, accepted: Accepted, now: Seconds) -> QuicConnection:
+        engine = self._engine.server(self._settings, accepted.original_id, accepted.retry_id)
+        connection = QuicConnection(
+            engine,
+            self,
+            is_client=False,
+            server_spki=self._spki,
+            deadline=now + self.config.handshake_deadline,
+            source=accepted.source,
+        )
+        self._members.add(connection)
+        self.admission.opened(accepted.source)
+        for connection_id in engine.connection_ids:
+            self.demux.add(connection_id, connection)
+        return connection
+
+    def _first(self, connection: QuicConnection, received: Received, data: bytes, now: Seconds) -> None:
+        connection.receive(data, received.segment, received.address, received.local, now)
+        packets = connection.turn(now)
+        if packets:
+            self._send(connection, packets)
+            connection.arm()
+        else:
+            # A valid Initial is acknowledged at once: this was something else in its clothes.
+            self.gate.dropped["malformed"] += 1
+            connection.disarm()
+            self.forget(connection)
+
+    def _serve(self, connection: QuicConnection, now: Seconds) -> None:
+        if not connection.unauthenticated:
+            super()._serve(connection, now)
+            return
+        begin = time.perf_counter()
+        super()._serve(connection, now)
+        self._budget.spend(time.perf_counter() - begin)
+
+    def established(self, connection: QuicConnection) -> None:
+        try:
+            self._on_connection(connection)
+        except Exception:
+            log.exception("a new connection could not be served; closing it")
+            connection.close(CLOSE_INTERNAL, "internal error")
+
+    def admitted(self, connection: QuicConnection) -> None:
+        self._uncount(connection)
+
+    def ended(self, connection: QuicConnection) -> None:
+        if connection.alpn:  # its address is proven: it may be answered more than it sends
+            self._reminders[connection] = 0
+        self._uncount(connection)
+
+    def _uncount(self, connection: QuicConnection) -> None:
+        source, connection.source = connection.source, b""
+        if source:
+            self.admission.closed(source)
+
+    def _remind(self, connection: QuicConnection) -> None:
+        heard = self._reminders.get(connection)
+        if heard is None:
+            return
+        self._reminders[connection] = heard = heard + 1
+        if not heard & (heard - 1):  # at 1, 2, 4, 8 …: a chatty peer cannot make us chatty
+            self._send(connection, connection.last_packets)
+
+    def _forgotten(self, connection: QuicConnection) -> None:
+        self._uncount(connection)
+        self._reminders.pop(connection, None)
+        self.demux.remove_member(connection)

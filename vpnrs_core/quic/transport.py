@@ -1,0 +1,231 @@
+"""The QUIC transport: listens and dials, and makes sure whom it talks to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from hmac import compare_digest
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from vpnrs_core.errors import AuthRejected, ConfigError, HostError, PeerError, PluginError
+from vpnrs_core.interfaces.common import Network
+from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings, SocketAddress
+from vpnrs_core.interfaces.transport import Connection
+from vpnrs_core.quic.connection import CLOSE_IDENTITY, QuicConnection
+from vpnrs_core.quic.driver import ClientDriver, Driver
+from vpnrs_core.quic.identity import load_key_pair, parse_pin, pin_of_spki
+from vpnrs_core.quic.resolve import resolve, split_where
+from vpnrs_core.quic.server import ServerDriver
+from vpnrs_core.quic.settings import QuicConfig, ServerIdentity
+from vpnrs_core.quic.udp import UdpSocket, address_text, bind, join_host_port
+
+DIAL_SECONDS = 3.0
+Engines = Mapping[str, QuicEngine] | Callable[[], Mapping[str, QuicEngine]]
+
+
+class QuicListener:
+    """interfaces.Listener."""
+
+    def __init__(self, driver: ServerDriver) -> None:
+        self.driver = driver
+
+    @property
+    def where(self) -> str:
+        return join_host_port(self.driver.host, self.driver.port)
+
+    async def close(self) -> None:
+        await self.driver.close("the server is going away")
+
+
+@dataclass(frozen=True)
+class _Check:
+    """What a server must prove to this client."""
+
+    pin: bytes | None
+    ca: bytes | None
+    use_ca: bool
+    server_name: str | None
+
+
+class QuicTransport:
+    """interfaces.Transport over any registered QUIC engine."""
+
+    NAME: ClassVar[str] = "quic"
+    LACKS: ClassVar[frozenset[Literal["datagrams", "migration", "sockets", "client_certificates", "streams"]]] = (
+        frozenset()
+    )
+
+    def __init__(self, config: QuicConfig, engines: Engines, identity: ServerIdentity | None = None) -> None:
+        """`engines` by NAME, or a function that returns them, asked when the first connection is made; `identity` is
+        the client's."""
+        self._config = config
+        self._engines = engines
+        self._identity = identity or ServerIdentity()
+        self._drivers: set[Driver] = set()
+        self._underlay: dict[str, None] = {}
+        self.on_underlay: Callable[[], None] | None = None
+
+    # interfaces.Transport
+
+    async def listen(
+        self, where: str, alpns: Sequence[str], on_connection: Callable[[Connection], None]
+    ) -> QuicListener:
+        pair = load_key_pair(self._config.certificate, self._config.key)
+        engine = self._engine()
+        family, address = (await resolve(where))[0]
+        sock = self._socket(bind(address, family))
+        settings = QuicSettings(
+            is_client=False,
+            alpns=tuple(alpns),
+            certificate=pair.certificate,
+            key=pair.key,
+            max_udp_payload=self._config.max_udp_payload,
+            congestion=self._config.congestion,
+            idle_timeout=self._config.idle_timeout,
+        )
+        driver = ServerDriver(sock, self._config, engine, settings, pair.spki, on_connection)
+        self._keep(driver)
+        return QuicListener(driver)
+
+    async def dial(self, where: str, alpns: Sequence[str], *, via: str | None = None) -> QuicConnection:
+        """`via` is a local address to dial from. Every address of the name is tried, three seconds each."""
+        host, _ = split_where(where)
+        check = self._check(host)
+        settings = QuicSettings(
+            is_client=True,
+            alpns=tuple(alpns),
+            verify="ca" if check.use_ca else "pin",
+            ca=check.ca,
+            server_name=check.server_name,
+            max_udp_payload=self._config.max_udp_payload,
+            congestion=self._config.congestion,
+            idle_timeout=self._config.idle_timeout,
+        )
+        engine = self._engine()
+        addresses = await resolve(where)
+        for _, address in addresses:
+            self._heading_for(address[0])
+        failures: list[str] = []
+        for family, address in addresses:
+            try:
+                return await self._dial_one(engine, settings, family, address, check, via)
+            except (PeerError, HostError) as error:
+                failures.append(f"{address_text(address)}: {error}")
+        raise PeerError(f"no connection to {where}: " + "; ".join(failures) + ".")
+
+    def underlay(self) -> Iterable[Network | str]:
+        return list(self._underlay)
+
+    async def close(self) -> None:
+        drivers = list(self._drivers)
+        for driver in drivers:
+            if isinstance(driver, ServerDriver):
+                await driver.close()
+        await asyncio.gather(*(driver.drained() for driver in drivers))
+
+    # Dialling
+
+    async def _dial_one(
+        self,
+        engine: QuicEngine,
+        settings: QuicSettings,
+        family: socket.AddressFamily,
+        address: SocketAddress,
+        check: _Check,
+        via: str | None,
+    ) -> QuicConnection:
+        sock = self._socket(await _unbound(family, via))
+        driver = ClientDriver(sock, self._config, engine.client(settings))
+        self._keep(driver)
+        connection = driver.connection
+        try:
+            async with asyncio.timeout(DIAL_SECONDS):
+                await driver.connect(address)
+        except TimeoutError:
+            connection.close(0, "no answer")
+            raise PeerError(
+                f"no answer within {DIAL_SECONDS:g} s; is the server running, and UDP port {address[1]} open?"
+            ) from None
+        except BaseException:
+            connection.close(0, "not wanted any more")
+            raise
+        self._verify(connection, check)
+        return connection
+
+    def _check(self, host: str) -> _Check:
+        """Raises ConfigError: a client never connects unverified."""
+        wanted = self._identity
+        if wanted.server_pin is None and wanted.ca is None:
+            raise ConfigError(
+                "the client has no way to recognise its server: set server_pin (`vpnrs init` prints it), or ca and "
+                "server_name."
+            )
+        pin = parse_pin(wanted.server_pin) if wanted.server_pin is not None else None
+        ca: bytes | None = None
+        if wanted.ca is not None and wanted.ca != "system":
+            try:
+                ca = Path(wanted.ca).read_bytes()
+            except OSError as error:
+                raise ConfigError(f"ca {wanted.ca} cannot be read: {error.strerror}.") from None
+            if b"-----BEGIN CERTIFICATE-----" not in ca:
+                raise ConfigError(f"ca {wanted.ca} is not a PEM file of certificates.")
+        return _Check(pin, ca, wanted.ca is not None, wanted.server_name or host)
+
+    def _verify(self, connection: QuicConnection, check: _Check) -> None:
+        """Compare the key before anybody can open a stream. Raises AuthRejected."""
+        if check.pin is None:
+            return
+        spki = connection.peer.spki or b""
+        if compare_digest(sha256(spki).digest(), check.pin):
+            return
+        connection.close(CLOSE_IDENTITY, "server key not expected")
+        raise AuthRejected(
+            f"{connection.path.remote} is not the server that server_pin names: expected sha256:{check.pin.hex()}, "
+            f"presented {pin_of_spki(spki)}. If the server's key was renewed, put its new pin into the client's "
+            "configuration; if not, somebody is in between."
+        )
+
+    # Engines and sockets
+
+    def _engine(self) -> QuicEngine:
+        """The one that `engine` names; "auto": the one with the highest PREFERENCE."""
+        engines = self._engines() if callable(self._engines) else self._engines
+        if not engines:
+            raise PluginError("no QUIC engine is registered. Unblock the built-in one, or install another.")
+        name = self._config.engine
+        if name == "auto":
+            return max(engines.values(), key=lambda engine: engine.PREFERENCE)
+        if name not in engines:
+            raise ConfigError(
+                f'[quic] engine "{name}" is not there. Choose "auto" or one of {", ".join(sorted(engines))}.'
+            )
+        return engines[name]
+
+    def _socket(self, sock: socket.socket) -> UdpSocket:
+        return UdpSocket(sock, gso=self._config.udp_gso, gro=self._config.udp_gro, buffer=self._config.socket_buffer)
+
+    def _keep(self, driver: Driver) -> None:
+        self._drivers.add(driver)
+        driver.closed.add_done_callback(lambda _: self._drivers.discard(driver))
+
+    def _heading_for(self, host: str) -> None:
+        """Routes into the tunnel must leave out whatever is dialled, and hear of it before the first packet."""
+        if host not in self._underlay:
+            self._underlay[host] = None
+            if self.on_underlay is not None:
+                self.on_underlay()
+
+
+async def _unbound(family: socket.AddressFamily, via: str | None) -> socket.socket:
+    """A client's socket. Bound to no address (unless `via` says so), it follows the host's routes."""
+    if via is None:
+        return bind(("::", 0, 0, 0) if family == socket.AF_INET6 else ("0.0.0.0", 0), family)
+    where = f"[{via}]:0" if ":" in via else f"{via}:0"
+    for found, address in await resolve(where):
+        if found == family:
+            return bind(address, family)
+    raise HostError(f"{via} is no address of the server's family to dial from.")

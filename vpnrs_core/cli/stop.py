@@ -1,0 +1,33 @@
+"""`vpnrs stop`: asks a running instance to stop, and waits until it has gone."""
+
+from __future__ import annotations
+
+import click
+
+from vpnrs_core.engine.local_client import LocalClient, choose_instance, wait_until_gone
+from vpnrs_core.errors import PeerError
+
+
+@click.command()
+@click.option("--instance", "name", metavar="NAME", help="Which instance; default: `default`, or the only one running.")
+@click.option(
+    "--timeout",
+    default=15.0,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="How long to wait.",
+)
+def stop(name: str | None, timeout: float) -> None:
+    """Stop a running instance: sessions are told, host changes undone.
+
+    Exit codes: 0 it has gone, 4 not allowed, 6 it has not gone in time, 7 not running."""
+    instance = choose_instance(name)
+    with LocalClient(instance, "control", timeout=max(timeout, 1.0)) as client:
+        pid = client.call("core.stop")["pid"]
+    if not wait_until_gone(instance, timeout):
+        raise PeerError(
+            f"instance {instance!r} (pid {pid}) has not stopped in {timeout:g} s; wait longer with --timeout, or look "
+            "into its log"
+        )
+    click.echo(f"instance {instance} has stopped")

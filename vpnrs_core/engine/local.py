@@ -1,0 +1,175 @@
+"""The instance's local sockets: `status` for questions, `control` for commands of root or the instance's own user."""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import logging
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from vpnrs_core.config.explain import explain, nearest
+from vpnrs_core.engine import local_protocol as protocol
+from vpnrs_core.errors import HostError, VpnrsError
+from vpnrs_core.host.rundir import GROUP
+from vpnrs_core.interfaces import ControlRequest
+
+log = logging.getLogger("vpnrs.local")
+
+MAX_CLIENTS = 32
+_UCRED = struct.Struct("3i")
+
+
+class LocalSockets:
+    """Serves `handlers` (complete name, `core.status`, → request) on the two sockets in `directory`.
+
+    A client that does not finish its request, or take its answer, within `patience` seconds is dropped, as is one
+    that comes when `max_clients` are connected to the same socket."""
+
+    def __init__(
+        self,
+        directory: Path,
+        handlers: Mapping[str, ControlRequest],
+        *,
+        max_clients: int = MAX_CLIENTS,
+        patience: float = 10.0,
+    ) -> None:
+        self._directory = directory
+        self._handlers = handlers
+        self._max_clients = max_clients
+        self._patience = patience
+        self._servers: list[asyncio.Server] = []
+        self._clients: dict[str, set[asyncio.Task[None]]] = {protocol.STATUS: set(), protocol.CONTROL: set()}
+
+    async def start(self) -> None:
+        """Open both. Raises HostError; then neither is left behind."""
+        try:
+            await self._open(protocol.STATUS, 0o660)
+            await self._open(protocol.CONTROL, 0o600)
+        except OSError as error:
+            await self.close()
+            raise HostError(
+                f"{self._directory}: cannot open the local sockets there: {error.strerror or error}"
+            ) from error
+
+    async def close(self) -> None:
+        """End all conversations and remove both sockets."""
+        for server in self._servers:
+            server.close()
+        tasks = [task for tasks in self._clients.values() for task in tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Not `wait_closed`: it would wait for the conversation whose command is closing us.
+        self._servers = []
+        for name in self._clients:
+            (self._directory / name).unlink(missing_ok=True)
+
+    async def _open(self, name: str, mode: int) -> None:
+        path = self._directory / name
+        # Whoever holds the instance's lock owns the directory: what is there was left by a crash.
+        path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        except OSError:
+            listening.close()
+            raise
+        finally:
+            os.umask(before)
+        if mode & 0o060:
+            _share(path)
+        os.chmod(path, mode)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._serve(name, reader, writer)
+
+        self._servers.append(await asyncio.start_unix_server(serve, sock=listening, limit=protocol.MAX_MESSAGE))
+
+    async def _serve(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        clients = self._clients[name]
+        try:
+            if task is None or len(clients) >= self._max_clients:
+                log.warning("%s socket: %d clients are connected, one more was turned away", name, len(clients))
+                return
+            clients.add(task)
+            await self._converse(name, reader, writer)
+        except (OSError, EOFError, TimeoutError):
+            pass  # gone, or too slow: it loses its own answer only
+        except asyncio.CancelledError:
+            pass  # only `close` cancels, and nothing is left to do here
+        finally:
+            if task is not None:
+                clients.discard(task)
+            # What a slow client has not taken by now is not kept for it.
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()
+            else:
+                writer.close()
+
+    async def _converse(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        user = _peer_user(writer)
+        if name == protocol.CONTROL and user not in (0, os.getuid()):
+            # The mode keeps others out already; this holds where the file system does not.
+            await self._send(
+                writer, protocol.error(None, protocol.NOT_ALLOWED, f"user {user} may not control this instance")
+            )
+            return
+        while True:
+            try:
+                async with asyncio.timeout(self._patience):
+                    header = await reader.readexactly(protocol.HEADER.size)
+                    message = protocol.unpack(await reader.readexactly(protocol.body_size(header)))
+            except protocol.BadMessage as error:
+                await self._send(writer, protocol.error(None, protocol.BAD_REQUEST, str(error)))
+                return
+            await self._send(writer, await self._answer(name, message))
+
+    async def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        writer.write(data)
+        async with asyncio.timeout(self._patience):
+            await writer.drain()
+
+    async def _answer(self, socket_name: str, message: dict[str, Any]) -> bytes:
+        number, name = message.get("id"), message.get("name")
+        handler = self._handlers.get(name) if isinstance(name, str) else None
+        if handler is None:
+            hint = nearest(str(name), list(self._handlers))
+            return protocol.error(number, protocol.UNKNOWN_REQUEST, f"there is no request {name!r}; {hint}")
+        if socket_name == protocol.STATUS and not handler.reads_only:
+            return protocol.error(number, protocol.NOT_ALLOWED, f"{name} changes something; ask on the control socket")
+        try:
+            asked = handler.model.model_validate(message.get("request", {}))
+        except pydantic.ValidationError as error:
+            return protocol.error(number, protocol.BAD_REQUEST, "; ".join(explain(error, handler.model, str(name))))
+        try:
+            answer = await handler.handler(asked)
+            return protocol.result(number, answer.model_dump(mode="json"))
+        except VpnrsError as error:
+            return protocol.error(number, protocol.REFUSED, str(error))
+        except Exception as error:
+            log.exception("request %s failed", name)
+            return protocol.error(number, protocol.INTERNAL, f"{name} failed: {type(error).__name__}: {error}")
+
+
+def _peer_user(writer: asyncio.StreamWriter) -> int:
+    connection = writer.get_extra_info("socket")
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    user: int = _UCRED.unpack(credentials)[1]
+    return user
+
+
+def _share(path: Path) -> None:
+    """Give the socket to the group `vpnrs` where there is one."""
+    try:
+        os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
+    except (KeyError, PermissionError):
+        pass

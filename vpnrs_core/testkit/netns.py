@@ -130,7 +130,7 @@ class Topology:
         _ip("netns", "add", name)
         namespace = Namespace(name)
         self.namespaces.append(namespace)
-        _ip("-n", name, "link", "set", "lo", "up")
+        _ip("-n", name, "link", "set", "dev", "lo", "up")
         with namespace.entered():
             for scope in ("all", "default"):
                 path = Path(f"/proc/sys/net/ipv6/conf/{scope}/accept_dad")
@@ -142,13 +142,13 @@ class Topology:
         """A wire. In each network the left end gets the first address, the right end the second → the interfaces'
         names, each after the other end's label, and at most 15 characters long."""
         names = (self._interface(left, right), self._interface(right, left))
-        _ip("-n", left.name, "link", "add", names[0], "mtu", str(mtu),
+        _ip("-n", left.name, "link", "add", "name", names[0], "mtu", str(mtu),
             "type", "veth", "peer", "name", names[1], "mtu", str(mtu), "netns", right.name)  # fmt: skip
         for place, (namespace, interface) in enumerate(zip((left, right), names, strict=True), 1):
             for network in map(ip_network, networks):
                 address = network.network_address + place
                 self.add_address(namespace, interface, f"{address}/{network.prefixlen}")
-            _ip("-n", namespace.name, "link", "set", interface, "up")
+            _ip("-n", namespace.name, "link", "set", "dev", interface, "up")
         _await_carrier((left, names[0]), (right, names[1]))
         return names
 
@@ -228,7 +228,7 @@ def _await_carrier(*ends: tuple[Namespace, str]) -> None:
     # discovery of whoever comes first.
     deadline = time.monotonic() + _CARRIER_WAIT
     for namespace, interface in ends:
-        while "state UP" not in (text := _ip("-n", namespace.name, "-o", "link", "show", interface)):
+        while "state UP" not in (text := _ip("-n", namespace.name, "-o", "link", "show", "dev", interface)):
             if time.monotonic() > deadline:
                 raise HostError(f"the interface {interface} in {namespace.name} has no carrier: {text.strip()}")
             time.sleep(0.01)

@@ -38,8 +38,9 @@ class Out(Protocol):
 
     def inject(self, direction: Direction, packet: Packet, *, cause: Packet | None = None) -> None:
         """Let a new packet enter behind this stage. Egress injections are routed and pass the destination's
-        peer-side stages. `cause`'s session is kept for the isolation check. One hop: an injected packet's own
-        passage may not inject again."""
+        peer-side stages. `cause`'s session is kept for the isolation check; a cause that is named nowhere else has
+        become the injected packet (a hairpin). One hop: an injected packet's own passage may not inject or reply
+        again."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Stage(Protocol):
         """Name each packet of the batch once on `out`. `now` is monotonic seconds."""
 
     def on_wake(self, now: Seconds, out: Out) -> None:
-        """The time asked for with `wake_at` has come."""
+        """The time asked for with `wake_at` has come. There is one timer a stage: the earliest time that was asked for
+        holds, and is forgotten when it has come. Raising here loses all that the stage holds."""
 
 
 class TunStage(Stage, Protocol):

@@ -8,6 +8,7 @@ it drains: 100 ms of it, within FLOOR and CEILING.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from vpnrs_core.counters import DropCounts, FlowCounters
 from vpnrs_core.interfaces.grant import Rate
@@ -31,13 +32,21 @@ PACING_STEP = 0.001  # seconds: how long a paced queue saves tokens up before it
 class SessionQueue:
     """`bytes` are IP bytes on a wire, of all segments; `packets` counts super-packets."""
 
-    def __init__(self, drops: DropCounts, counters: FlowCounters | None = None, rate: Rate | None = None) -> None:
-        """`counters` gets what is pulled; `rate` paces."""
+    def __init__(
+        self,
+        drops: DropCounts,
+        counters: FlowCounters | None = None,
+        rate: Rate | None = None,
+        on_paced: Callable[[float], None] | None = None,
+    ) -> None:
+        """`counters` gets what is pulled; `rate` paces; `on_paced(time)` is told when a pull found too few tokens,
+        and when there will be enough."""
         self.bytes = 0
         self.packets = 0
         self.limit = CEILING
         self.counters = FlowCounters() if counters is None else counters
         self._drops = drops
+        self._on_paced = on_paced
         self._bucket = None if rate is None else TokenBucket(rate)
         self._flows: dict[FlowKey, Flow] = {}
         self._new: deque[Flow] = deque()
@@ -85,6 +94,8 @@ class SessionQueue:
         if bucket is not None:
             tokens = bucket.refill(now)
             if not bucket.has(self._step(bucket)):
+                if self._on_paced is not None:
+                    self._on_paced(bucket.when(self._step(bucket), now))
                 return []
             budget = min(budget, max(int(tokens), 1))
         pulled: list[Packet] = []

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import NamedTuple
 
-from vpnrs_core.packet.checksum import checksum, ones_sum
-from vpnrs_core.packet.header import TCP, UDP
+from vpnrs_core.packet.checksum import checksum, ones_sum, ones_sums
+from vpnrs_core.packet.header import TCP, UDP, Header
 from vpnrs_core.packet.mend import CWR, FIN, PSH
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.vnet import (
@@ -30,120 +29,87 @@ from vpnrs_core.packet.vnet import (
 JOIN_ALL = frozenset({"tcp4", "tcp6", "udp4", "udp6"})
 MAX_LENGTH = 65535
 MAX_UDP_JOINED = 64
+MAX_TCP_JOINED = 256
 
-# A joined packet is acknowledged data; SYN, RST, URG and the rest mark packets that stand alone.
-_ACK = 0x10
-_VARIABLE_FLAGS = FIN | PSH | CWR
-_ECE = 0x40
+# Flags that may differ inside a run. SYN, RST and URG mark packets that stand alone.
+_VARIABLE = FIN | PSH | CWR
+_ACK, _ECE = 0x10, 0x40
+_JOINABLE = _VARIABLE | _ACK | _ECE
 
-_IPV4 = Struct("!xxHHxxxxH")
 _KIND = {(4, TCP): "tcp4", (6, TCP): "tcp6", (4, UDP): "udp4", (6, UDP): "udp6"}
 
+# Version … TOS; length; identification; fragment field, TTL, protocol; checksum.
+_IPV4 = Struct(f"!{VNET_LENGTH}x2sHH4sH")
+# Version … flow label; next header, hop limit.
+_IPV6 = Struct(f"!{VNET_LENGTH}x4s2x2s")
+# Sequence; acknowledgement and data offset; flags; window; checksum; urgent pointer.
+_TCP = Struct("!4xI5sB2sH2s")
+_UDP = Struct("!4xHH")
 
-class _Piece(NamedTuple):
-    """What joining compares. `same` is equal in all pieces of a run, `number` is the IPv4 identification (IPv6: 0),
-    `sequence` TCP's (UDP: -1), `ip_sum` what length, identification and checksum of the IPv4 header add up to."""
-
-    same: tuple[bytes, ...]
-    number: int
-    sequence: int
-    flags: int
-    payload: int
-    ip_sum: int
+# What joining compares of a packet: the bytes that are equal in all of a run, the IPv4 identification (IPv6: 0), the
+# TCP sequence (UDP: 0), the flags that may differ, and the sum of the IPv4 header's varying fields.
+_Piece = tuple[tuple[bytes | int, ...], int, int, int, int]
 
 
 class _Run:
-    """Packets that will be one, the first of which gives the headers."""
+    """Packets that will be one, if their checksums verify."""
 
-    __slots__ = ("first", "l4", "last", "length", "limit", "number", "number_step", "packets", "sequence", "verified")
+    __slots__ = ("flags", "ip_sum", "length", "number", "open", "packets", "payload", "room", "same", "sequence")
 
-    def __init__(self, packet: Packet, piece: _Piece) -> None:
+    def __init__(self, packet: Packet, piece: _Piece, payload: int) -> None:
         header = packet.header
         self.packets = [packet]
-        self.first = self.last = piece
-        self.l4 = header.l4_offset
-        self.number_step = 1 if header.version == 4 else 0
-        self.number = piece.number + self.number_step & 0xFFFF
-        self.sequence = self._next_sequence(piece)
+        self.payload = payload
         self.length = header.length
-        self.limit = MAX_UDP_JOINED if header.protocol == UDP else MAX_LENGTH
-        self.verified = False
+        self.same, self.number, self.sequence, self.flags, self.ip_sum = piece
+        self.room = MAX_UDP_JOINED if header.protocol == UDP else MAX_TCP_JOINED
+        self._advance(header, payload)
 
-    def takes(self, packet: Packet, piece: _Piece) -> bool:
-        """Whether `packet` is the run's next segment."""
-        first, last = self.first, self.last
-        return (
-            piece.same == first.same
-            and piece.number == self.number
-            and piece.sequence == self.sequence
-            and last.payload == first.payload >= piece.payload
-            and not (last.flags & (FIN | PSH) or piece.flags & CWR)
-            and piece.ip_sum == first.ip_sum
-            and self.length + piece.payload <= MAX_LENGTH
-            and len(self.packets) < self.limit
-            and packet.session is self.packets[0].session
-            and (self.verified or self._verify(self.packets[0]))
-            and self._verify(packet)
-        )
-
-    def append(self, packet: Packet, piece: _Piece) -> None:
+    def takes(self, packet: Packet, piece: _Piece, payload: int) -> bool:
+        """Add the packet if it is the run's next segment."""
+        same, number, sequence, flags, ip_sum = piece
+        if (
+            not self.open
+            or sequence != self.sequence
+            or number != self.number
+            or same != self.same
+            or payload > self.payload
+            or ip_sum != self.ip_sum
+            or flags & CWR
+            or self.length + payload > MAX_LENGTH
+            or packet.session is not self.packets[0].session
+        ):
+            return False
         self.packets.append(packet)
-        self.last = piece
-        self.length += piece.payload
-        self.number = piece.number + self.number_step & 0xFFFF
-        self.sequence = self._next_sequence(piece)
-
-    def _next_sequence(self, piece: _Piece) -> int:
-        return piece.sequence + piece.payload & 0xFFFFFFFF if piece.sequence >= 0 else piece.sequence
-
-    def _verify(self, packet: Packet) -> bool:
-        """The L4 checksum, and the first packet's IPv4 header checksum, which vouches for the others' by `ip_sum`."""
-        frame, header = packet.frame, packet.header
-        field = VNET_LENGTH + self.l4 + CSUM_OFFSET[header.protocol]
-        value = frame[field] << 8 | frame[field + 1]
-        # Valid, but not how the kernel writes it: UDP without a checksum, TCP's zero as 0xFFFF.
-        if value == (0 if header.protocol == UDP else 0xFFFF):
-            return False
-        if header.version == 4:
-            if not self.verified and ones_sum(frame[VNET_LENGTH : VNET_LENGTH + 20]):
-                return False
-            addresses = VNET_LENGTH + 12
-        else:
-            addresses = VNET_LENGTH + 8
-        # The addresses lie before the L4 header without a gap: one sum covers both.
-        if (ones_sum(frame[addresses:]) + header.protocol + header.length - self.l4) % 65535:
-            return False
-        self.verified = True
+        self.length += payload
+        self.flags = flags
+        self._advance(packet.header, payload)
         return True
 
-    def build(self) -> Packet:
-        """The super-packet, with a partial checksum, as a TUN takes it."""
-        packets = self.packets
-        whole = packets[0]
-        if len(packets) == 1:
-            return whole
-        header = whole.header
-        cut, l4 = VNET_LENGTH + header.header_length, VNET_LENGTH + self.l4
-        head = bytearray(whole.frame[:cut])
-        offset = CSUM_OFFSET[header.protocol]
+    def _advance(self, header: Header, payload: int) -> None:
+        """What the next segment must have. FIN, PSH and a shorter payload end the run."""
         if header.version == 4:
-            head[12:14] = self.length.to_bytes(2, "big")
-            head[20:22] = b"\0\0"
-            head[20:22] = checksum(head[10:30]).to_bytes(2, "big")
-            gso_type, addresses = GSO_TCPV4, head[22:30]
-        else:
-            head[14:16] = (self.length - 40).to_bytes(2, "big")
-            gso_type, addresses = GSO_TCPV6, head[18:50]
+            self.number = self.number + 1 & 0xFFFF
         if header.protocol == TCP:
-            head[l4 + 13] |= self.last.flags
-            gso_type |= GSO_ECN if head[l4 + 13] & CWR else 0
-        else:
-            gso_type = GSO_UDP_L4
-            head[l4 + 4 : l4 + 6] = (self.length - self.l4).to_bytes(2, "big")
-        partial = (ones_sum(addresses) + header.protocol + self.length - self.l4) % 65535
-        head[l4 + offset : l4 + offset + 2] = partial.to_bytes(2, "big")
-        VNET.pack_into(head, 0, NEEDS_CSUM, gso_type, header.header_length, self.first.payload, self.l4, offset)
-        return Packet(b"".join((head, *[packet.frame[cut:] for packet in packets])), whole.session)
+            self.sequence = self.sequence + payload & 0xFFFFFFFF
+        self.open = payload == self.payload and not self.flags & (FIN | PSH) and len(self.packets) < self.room
+
+    def build(self) -> list[Packet]:
+        """The super-packet; what does not verify parts the run and stands alone."""
+        if len(self.packets) == 1:
+            return self.packets
+        valid = _verify(self.packets)
+        if all(valid):
+            return [_join(self.packets)]
+        parts: list[list[Packet]] = []
+        previous = False
+        for packet, good in zip(self.packets, valid, strict=True):
+            if good and previous:
+                parts[-1].append(packet)
+            else:
+                parts.append([packet])
+            previous = good
+        return [_join(part) if len(part) > 1 else part[0] for part in parts]
 
 
 def coalesce(packets: Sequence[Packet], join: frozenset[str] = JOIN_ALL) -> list[Packet]:
@@ -156,61 +122,107 @@ def coalesce(packets: Sequence[Packet], join: frozenset[str] = JOIN_ALL) -> list
     out: list[Packet | _Run] = []
     runs: dict[tuple[int, bytes], _Run] = {}
     for packet in packets:
-        header = packet.header
-        plain = 20 if header.version == 4 else 40
-        if header.protocol not in (TCP, UDP):
+        frame, header = packet.frame, packet.header
+        version, protocol, l4, header_length, length = header[:5]
+        if protocol not in (TCP, UDP):
             out.append(packet)
             continue
-        if header.l4_offset != plain or header.is_fragment or not packet.frame.startswith(PLAIN_VNET):
+        if l4 != (20 if version == 4 else 40) or header.is_fragment or not frame.startswith(PLAIN_VNET):
             # It may belong to any flow between its addresses: nothing that follows may overtake it.
             runs.clear()
             out.append(packet)
             continue
-        at = VNET_LENGTH + plain
-        flow = (header.protocol, packet.frame[at - (8 if plain == 20 else 32) : at + 4])
-        piece = _piece(packet, plain) if _KIND[header.version, header.protocol] in join else None
+        # Addresses and ports lie side by side.
+        flow = (protocol, frame[22:34] if version == 4 else frame[18:54])
+        payload = length - header_length
+        piece = _piece(frame, header, payload) if payload and _KIND[version, protocol] in join else None
         if piece is None:
             runs.pop(flow, None)
             out.append(packet)
             continue
         run = runs.get(flow)
-        if run is not None and run.takes(packet, piece):
-            run.append(packet, piece)
-        else:
-            run = runs[flow] = _Run(packet, piece)
+        if run is None or not run.takes(packet, piece, payload):
+            run = runs[flow] = _Run(packet, piece, payload)
             out.append(run)
-    return [entry.build() if isinstance(entry, _Run) else entry for entry in out]
+    joined: list[Packet] = []
+    for entry in out:
+        if isinstance(entry, _Run):
+            joined += entry.build()
+        else:
+            joined.append(entry)
+    return joined
 
 
-def _piece(packet: Packet, plain: int) -> _Piece | None:
-    """What to compare of a packet without IP options or extension headers; None: it stands alone."""
-    frame, header = packet.frame, packet.header
-    payload = header.length - header.header_length
-    if payload < 1:
-        return None
-    if plain == 20:
-        length, number, check = _IPV4.unpack_from(frame, VNET_LENGTH)
+def _piece(frame: bytes, header: Header, payload: int) -> _Piece | None:
+    """What to compare of a packet without IP options and extension headers; None: it stands alone.
+
+    A checksum may be valid and still not what the kernel writes (UDP without one; zero as 0xFFFF in TCP and IPv4)."""
+    same: tuple[bytes | int, ...]
+    number = ip_sum = 0
+    if header.version == 4:
+        at = VNET_LENGTH + 20
+        first, length, number, rest, check = _IPV4.unpack_from(frame)
         if check == 0xFFFF:
             return None
+        same = (first, rest)
         ip_sum = (length + number + check) % 65535
-        network = frame[10:12] + frame[16:20]
     else:
-        number = ip_sum = 0
-        network = frame[10:14] + frame[16:18]
-    at = VNET_LENGTH + plain
+        at = VNET_LENGTH + 40
+        same = _IPV6.unpack_from(frame)
     if header.protocol == UDP:
-        if frame[at + 4 : at + 6] != (payload + 8).to_bytes(2, "big"):
+        size, check = _UDP.unpack_from(frame, at)
+        if size != payload + 8 or not check:
             return None
-        return _Piece((network,), number, -1, 0, payload, ip_sum)
-    flags = frame[at + 13]
-    if not flags & _ACK or flags & ~(_ACK | _VARIABLE_FLAGS | _ECE):
+        return same, number, 0, 0, ip_sum
+    sequence, ack, flags, window, check, urgent = _TCP.unpack_from(frame, at)
+    if not flags & _ACK or flags & ~_JOINABLE or check == 0xFFFF:
         return None
-    # Acknowledgement and data offset; window; urgent pointer and options.
-    same = (
-        network,
-        frame[at + 8 : at + 13],
-        bytes((flags & ~_VARIABLE_FLAGS,)),
-        frame[at + 14 : at + 16],
-        frame[at + 18 : VNET_LENGTH + header.header_length],
-    )
-    return _Piece(same, number, int.from_bytes(frame[at + 4 : at + 8], "big"), flags, payload, ip_sum)
+    options = frame[at + 20 : VNET_LENGTH + header.header_length]
+    return (*same, ack, flags & ~_VARIABLE, window, urgent, options), number, sequence, flags, ip_sum
+
+
+def _verify(packets: list[Packet]) -> list[bool]:
+    """Whether each packet of a run has a valid L4 checksum; for IPv4 the header's too, where the first packet's
+    vouches for the others', which have the same sum.
+
+    Addresses and L4 header lie side by side: one sum covers both. All packets but the last have one length."""
+    first, last = packets[0], packets[-1]
+    header = first.header
+    at = VNET_LENGTH + (12 if header.version == 4 else 8)
+    if header.version == 4 and ones_sum(first.frame[VNET_LENGTH : VNET_LENGTH + 20]):
+        return [False] * len(packets)
+    sums = ones_sums([packet.frame[at:] for packet in packets[:-1]])
+    target = -(header.protocol + header.length - header.l4_offset) % 65535
+    valid = [total == target for total in sums]
+    final = ones_sum(last.frame[at:]) + header.protocol + last.header.length - header.l4_offset
+    valid.append(final % 65535 == 0)
+    return valid
+
+
+def _join(packets: list[Packet]) -> Packet:
+    """One super-packet with a partial checksum, as a TUN takes it."""
+    first, last = packets[0], packets[-1]
+    header = first.header
+    cut, l4 = VNET_LENGTH + header.header_length, VNET_LENGTH + header.l4_offset
+    payloads = [packet.frame[cut:] for packet in packets]
+    length = header.header_length + sum(map(len, payloads))
+    head = bytearray(first.frame[:cut])
+    if header.version == 4:
+        head[12:14] = length.to_bytes(2, "big")
+        head[20:22] = b"\0\0"
+        head[20:22] = checksum(head[10:30]).to_bytes(2, "big")
+        gso_type, addresses = GSO_TCPV4, head[22:30]
+    else:
+        head[14:16] = (length - 40).to_bytes(2, "big")
+        gso_type, addresses = GSO_TCPV6, head[18:50]
+    if header.protocol == TCP:
+        head[l4 + 13] |= last.frame[l4 + 13]
+        gso_type |= GSO_ECN if head[l4 + 13] & CWR else 0
+    else:
+        gso_type = GSO_UDP_L4
+        head[l4 + 4 : l4 + 6] = (length - header.l4_offset).to_bytes(2, "big")
+    offset = CSUM_OFFSET[header.protocol]
+    partial = (ones_sum(addresses) + header.protocol + length - header.l4_offset) % 65535
+    head[l4 + offset : l4 + offset + 2] = partial.to_bytes(2, "big")
+    VNET.pack_into(head, 0, NEEDS_CSUM, gso_type, header.header_length, len(payloads[0]), header.l4_offset, offset)
+    return Packet(b"".join((head, *payloads)), first.session)

@@ -18,6 +18,8 @@ from vpnrs_core.quic.identity import load_key_pair, parse_pin
 DATAGRAM_OVERHEAD = 44
 # RFC 8200, section 5.
 _SMALLEST_IPV6_MTU = 1280
+_MAKE_PAIR = "`vpnrs init DIR` writes a certificate and a key"
+_MAKE_CA = "name a PEM file of CA certificates"
 
 
 def check(configuration: Configuration) -> list[Finding]:
@@ -68,11 +70,11 @@ def _check_identity(configuration: ServerConfig) -> Iterator[Finding]:
     for key in ("certificate", "key"):
         named = getattr(configuration.quic, key)
         if not named:
-            yield _error(configuration, f"[quic] {key} is missing; `vpnrs init DIR` writes a certificate and a key")
+            yield _error(configuration, f"[quic] {key} is missing; {_MAKE_PAIR}")
             failed = True
             continue
         for finding in _check_file(
-            configuration, f"[quic] {key}", configuration.path(str(named)), private=key == "key"
+            configuration, f"[quic] {key}", configuration.path(str(named)), _MAKE_PAIR, private=key == "key"
         ):
             failed = failed or finding.level == "error"
             yield finding
@@ -91,7 +93,7 @@ def _check_client(configuration: ClientConfig) -> Iterator[Finding]:
         except ConfigError as error:
             yield _error(configuration, str(error))
     if configuration.ca not in (None, "system"):
-        yield from _check_file(configuration, "ca", configuration.path(str(configuration.ca)), private=False)
+        yield from _check_file(configuration, "ca", configuration.path(str(configuration.ca)), _MAKE_CA, private=False)
     if configuration.ca is not None and configuration.server_name is None:
         host, _ = split_host_port(configuration.server)
         yield _warning(
@@ -100,14 +102,14 @@ def _check_client(configuration: ClientConfig) -> Iterator[Finding]:
         )
 
 
-def _check_file(configuration: Configuration, key: str, path: Path, *, private: bool) -> Iterator[Finding]:
+def _check_file(configuration: Configuration, key: str, path: Path, remedy: str, *, private: bool) -> Iterator[Finding]:
     try:
         with path.open("rb") as stream:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             if b"-----BEGIN " not in stream.read(65_536):
-                yield _error(configuration, f"{key} {path} is not PEM; `vpnrs init DIR` writes both files")
+                yield _error(configuration, f"{key} {path} is not PEM; {remedy}")
     except FileNotFoundError:
-        yield _error(configuration, f"{key} {path} does not exist; `vpnrs init DIR` writes a certificate and a key")
+        yield _error(configuration, f"{key} {path} does not exist; {remedy}")
         return
     except OSError as error:
         yield _error(configuration, f"{key} {path} cannot be read: {error.strerror}")

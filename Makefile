@@ -1,0 +1,78 @@
+# make demo · make test · make check · make bench · make docs · make clean
+# Each sets up .venv first; the second time that costs nothing. PYTHON=… chooses the interpreter.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
+# Options of one run: make test TESTS=tests/wire · make bench BENCH="--runs 3"
+TESTS ?=
+BENCH ?=
+
+.PHONY: demo test check bench docs clean host bench-host
+.DEFAULT_GOAL := demo
+
+demo: $(READY) host
+	@$(BIN)/vpnrs demo
+
+# Tests that disturb each other share an xdist_group, and so a worker.
+test: $(READY) host
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/vpnrs plugins list
+
+bench: $(READY) bench-host
+	$(BIN)/python -m bench $(BENCH)
+
+docs: $(DOCS)
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site build bench/results
+	rm -rf *.egg-info plugins/*/*.egg-info plugins/*/build
+	find vpnrs_core plugins tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	@test -n "$(PYTHON)" || { echo "vpnrs needs Python 3.11 or newer; none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "vpnrs needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+# $(call debian,command=package …): install what is missing, as root on Debian; else say it and go on, for the tests
+# that need it skip with a reason.
+define debian
+@missing=""; for pair in $(1); do command -v "$${pair%%=*}" >/dev/null 2>&1 || missing="$$missing $${pair#*=}"; done; \
+if [ -n "$$missing" ]; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "installing:$$missing"; \
+		{ apt-get install -y -qq --no-install-recommends $$missing || \
+		  { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; }; } >/dev/null; \
+	else echo "missing on this host, and not root on Debian to install it:$$missing" >&2; fi; \
+fi
+endef
+
+TOOLS := ip=iproute2 iperf3=iperf3 ping=iputils-ping nft=nftables tcpdump=tcpdump ethtool=ethtool
+
+host: export DEBIAN_FRONTEND := noninteractive
+host: export PATH := $(PATH):/usr/sbin:/sbin
+host:
+	$(call debian,$(TOOLS))
+
+bench-host: export DEBIAN_FRONTEND := noninteractive
+bench-host: export PATH := $(PATH):/usr/sbin:/sbin
+bench-host: host
+	$(call debian,wireguard-go=wireguard-go wg=wireguard-tools)

@@ -37,6 +37,10 @@ class CapsuleType(IntEnum):
     EXT = 0x5659
 
 
+# RFC 9297 reserves 0x29 * N + 0x17 to mean nothing. The client opens a stream lane with an empty one, because a stream
+# does not exist for the server before something has come on it.
+NOTHING = 0x17
+
 CONTROL_LIMITS = {kind.value: MAX_CONTROL_VALUE for kind in CapsuleType if kind is not CapsuleType.DATAGRAM}
 LANE_LIMITS = {CapsuleType.DATAGRAM.value: MAX_LANE_VALUE}
 

@@ -179,7 +179,7 @@ class Pong(Message):
 
 
 class Update(Message):
-    """server → client: replaces the terms as a whole."""
+    """server → client: replaces the terms as a whole, and puts the newest addresses and routes into effect."""
 
     terms: Terms
 

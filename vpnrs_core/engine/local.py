@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vpnrs_core.interfaces import ControlRequest
 log = logging.getLogger("vpnrs.local")
 
 MAX_CLIENTS = 32
+_PAUSE = 0.5
 _UCRED = struct.Struct("3i")
 
 
@@ -44,7 +46,7 @@ class LocalSockets:
         self._handlers = handlers
         self._max_clients = max_clients
         self._patience = patience
-        self._servers: list[asyncio.Server] = []
+        self._listening: list[socket.socket] = []
         self._clients: dict[str, set[asyncio.Task[None]]] = {protocol.STATUS: set(), protocol.CONTROL: set()}
 
     async def start(self) -> None:
@@ -60,14 +62,15 @@ class LocalSockets:
 
     async def close(self) -> None:
         """End all conversations and remove both sockets."""
-        for server in self._servers:
-            server.close()
-        tasks = [task for tasks in self._clients.values() for task in tasks if task is not asyncio.current_task()]
+        for listening in self._listening:
+            asyncio.get_running_loop().remove_reader(listening)
+            listening.close()
+        self._listening = []
+        # A command that closes us is itself one of the conversations: it ends after its answer.
+        tasks = {task for tasks in self._clients.values() for task in tasks} - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        # Not `wait_closed`: it would wait for the conversation whose command is closing us.
-        self._servers = []
         for name in self._clients:
             (self._directory / name).unlink(missing_ok=True)
 
@@ -88,32 +91,53 @@ class LocalSockets:
             _share(path)
         os.chmod(path, mode)
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(name, reader, writer)
+        listening.listen(self._max_clients)
+        self._listening.append(listening)
+        self._watch(name, listening)
 
-        self._servers.append(await asyncio.start_unix_server(serve, sock=listening, limit=protocol.MAX_MESSAGE))
+    def _watch(self, name: str, listening: socket.socket) -> None:
+        if listening in self._listening:
+            asyncio.get_running_loop().add_reader(listening, self._accept, name, listening)
 
-    async def _serve(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        clients = self._clients[name]
+    def _accept(self, name: str, listening: socket.socket) -> None:
+        """Every connection belongs to a task of ours from its first moment on, so that `close` misses none."""
+        loop, clients = asyncio.get_running_loop(), self._clients[name]
         try:
-            if task is None or len(clients) >= self._max_clients:
-                log.warning("%s socket: %d clients are connected, one more was turned away", name, len(clients))
-                return
-            clients.add(task)
+            connection, _ = listening.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # Out of descriptors: others have to close some first, and until then the socket stays readable.
+            log.warning("%s socket: %s", name, error.strerror)
+            loop.remove_reader(listening)
+            loop.call_later(_PAUSE, self._watch, name, listening)
+            return
+        connection.setblocking(False)
+        if len(clients) >= self._max_clients:
+            log.warning("%s socket: %d clients are connected, one more was turned away", name, len(clients))
+            connection.close()
+            return
+        task = asyncio.create_task(self._serve(name, connection))
+        clients.add(task)
+        task.add_done_callback(clients.discard)
+        # In a callback: a task that is cancelled before its first step runs no `finally`.
+        task.add_done_callback(partial(_close, connection))
+
+    async def _serve(self, name: str, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=protocol.MAX_MESSAGE)
+        try:
             await self._converse(name, reader, writer)
         except (OSError, EOFError, TimeoutError):
             pass  # gone, or too slow: it loses its own answer only
-        except asyncio.CancelledError:
-            pass  # only `close` cancels, and nothing is left to do here
         finally:
-            if task is not None:
-                clients.discard(task)
             # What a slow client has not taken by now is not kept for it.
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()
-            else:
-                writer.close()
+            writer.close()
+            try:
+                await writer.wait_closed()
+            except OSError:
+                pass
 
     async def _converse(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         user = _peer_user(writer)
@@ -158,6 +182,10 @@ class LocalSockets:
         except Exception as error:
             log.exception("request %s failed", name)
             return protocol.error(number, protocol.INTERNAL, f"{name} failed: {type(error).__name__}: {error}")
+
+
+def _close(connection: socket.socket, _: asyncio.Task[None]) -> None:
+    connection.close()
 
 
 def _peer_user(writer: asyncio.StreamWriter) -> int:

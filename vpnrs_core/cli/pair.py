@@ -15,7 +15,7 @@ from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.load import from_data
 from vpnrs_core.config.models import ServerConfig
 from vpnrs_core.config.write import to_toml
-from vpnrs_core.errors import ConfigError, PluginError
+from vpnrs_core.errors import ConfigError, PluginError, VpnrsError
 from vpnrs_core.interfaces import Provision
 from vpnrs_core.plugins.choice import choose
 from vpnrs_core.plugins.discover import discover
@@ -112,7 +112,7 @@ def _require_valid(directory: Path, server: dict[str, Any], client: dict[str, An
 
 def _provision(choices: Choices) -> Provision:
     """Ask the plugin for a new client's credential."""
-    choice = choose([], discover(), enable=[choices.auth], where="--auth")
+    choice = choose([], discover(), enable=[choices.auth], option="--auth")
     refuse(choice.failures)
     plugin, failures = import_plugin(choice.chosen[0])
     refuse(failures)
@@ -123,6 +123,8 @@ def _provision(choices: Choices) -> Provision:
         )
     try:
         provision = plugin.provision(choices.name)
+    except VpnrsError:
+        raise
     except ValueError as error:
         # The name is the only thing that it was given.
         raise ConfigError(f"--name {choices.name}: {error}") from None

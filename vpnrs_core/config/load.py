@@ -54,7 +54,7 @@ def from_data(data: dict[str, Any], source: Path | None = None) -> Configuration
     if lines:
         raise ConfigError("\n".join(lines))
     assert isinstance(model, (ServerConfig, ClientConfig))
-    model.sourced(source.absolute() if source else None)
+    model.sourced(source)
     return model
 
 

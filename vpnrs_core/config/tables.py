@@ -53,6 +53,7 @@ class InstanceConfig(Table):
     )
 
     _source: Path | None = pydantic.PrivateAttr(None)
+    _where: str = pydantic.PrivateAttr("configuration")
 
     @property
     def source(self) -> Path | None:
@@ -60,12 +61,13 @@ class InstanceConfig(Table):
 
     @property
     def where(self) -> str:
-        """How messages name this configuration."""
-        return str(self._source) if self._source else "configuration"
+        """How messages name this configuration: the file as the user wrote it."""
+        return self._where
 
     def sourced(self, source: Path | None) -> None:
         """Set once by whoever loaded the file."""
-        self._source = source
+        if source is not None:
+            self._source, self._where = source.absolute(), str(source)
 
     def path(self, relative: str) -> Path:
         """A path that the configuration names, relative to the folder of its file, made absolute."""

@@ -35,14 +35,16 @@ def choose(
     enable: Sequence[str] = (),
     block: Collection[str] = (),
     where: str = "configuration",
+    option: str = "-p",
 ) -> Choice:
-    """Judge every plugin that is named, in order: tables of the configuration, then `-p`."""
+    """Judge every plugin that is named, in order: tables of the configuration, then `enable`, which the command
+    line's `option` gave."""
     choice = Choice()
     if BUILTIN in block:
         cause = f"blocked by -p no:{BUILTIN}, but it is the core itself; remove the option"
         choice.failures.append(Failure(BUILTIN, "choice", cause))
     for name in dict.fromkeys((*tables, *enable)):
-        named_by = f"[plugins.{name}] of {where}" if name in tables else f"-p {name}"
+        named_by = f"[plugins.{name}] of {where}" if name in tables else f"{option} {name}"
         cause = _refusal(name, named_by, installed, block)
         if cause:
             choice.failures.append(Failure(name, "choice", cause))

@@ -64,7 +64,9 @@ def test_numbers_go_on_after_a_restart(path):
 
 
 @settings(max_examples=60, deadline=None)
-@given(actions=st.lists(st.sampled_from(["intend", "done", "undone", "restart"]), max_size=40), data=st.data())
+@given(
+    actions=st.lists(st.sampled_from(["intend", "done", "undoing", "undone", "restart"]), max_size=40), data=st.data()
+)
 def test_a_new_process_always_knows_what_this_one_knows(tmp_path_factory, actions, data):
     path = tmp_path_factory.mktemp("journal") / "journal"
     journal = Journal(path, HERE)
@@ -105,7 +107,7 @@ def test_a_line_that_was_cut_off_says_nothing(path):
 
 
 @pytest.mark.parametrize(
-    "line", ["nonsense", "[]", "{}", '{"done": 7}', '{"undone": 7}', '{"intend": "x"}', "7", "\xff"]
+    "line", ["nonsense", "[]", "{}", '{"undoing": 7}', '{"done": 7}', '{"undone": 7}', '{"intend": "x"}', "7", "\xff"]
 )
 def test_a_damaged_journal_is_refused_with_its_line(path, line):
     path.write_bytes(b'{"journal":1,"boot":"boot","namespace":"namespace"}\n' + line.encode("latin-1") + b"\n")

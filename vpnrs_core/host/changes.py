@@ -27,7 +27,9 @@ class Change(Protocol):
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self: ...
     async def apply(self, netlink: Netlink) -> None: ...
-    async def undo(self, netlink: Netlink) -> None: ...
+    async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
+        """`resumed`: an earlier undoing was cut short, and may have done a part."""
+
     async def is_ours(self, netlink: Netlink) -> bool:
         """It is in force, and bears our mark."""
 
@@ -62,7 +64,7 @@ class AddAddress:
     async def apply(self, netlink: Netlink) -> None:
         await netlink.add_address(self.index, self.address, self.prefixlen)
 
-    async def undo(self, netlink: Netlink) -> None:
+    async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
         if await self.is_ours(netlink):
             await netlink.remove_address(self.index, self.address, self.prefixlen)
 
@@ -93,7 +95,7 @@ class AddRoute:
     async def apply(self, netlink: Netlink) -> None:
         await netlink.add_route(self.network, self.index)
 
-    async def undo(self, netlink: Netlink) -> None:
+    async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
         # The kernel compares network, interface and protocol number: nobody else's route fits.
         await netlink.remove_route(self.network, self.index)
 
@@ -142,10 +144,11 @@ class SetSysctl:
     async def apply(self, netlink: Netlink) -> None:
         write_sysctl(self.key, self.value)
 
-    async def undo(self, netlink: Netlink) -> None:
-        if not await self.is_ours(netlink):
+    async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
+        if await self.is_ours(netlink):
+            write_sysctl(self.key, self.before)
+        elif not (resumed and read_sysctl(self.key) == self.before):
             return  # changed by someone else since, or gone with its interface
-        write_sysctl(self.key, self.before)
         for key, value in self.beside.items():
             if read_sysctl(key) not in (None, value):
                 write_sysctl(key, value)

@@ -1,11 +1,12 @@
 """The journal: what was changed on this host, written before and after, so that it can be undone by anyone later.
 
 One JSON object a line. The first names the boot and the network namespace that the changes are in. Then for each
-change `intend` before it is made, `done` after, `undone` once it is taken back:
+change `intend` before it is made, `done` after, `undoing` before it is taken back and `undone` after:
 
     {"journal": 1, "boot": "…", "namespace": "…"}
     {"intend": 1, "change": {"kind": "route", "network": "10.8.0.0/16", …}}
     {"done": 1}
+    {"undoing": 1}
     {"undone": 1}
 
 /run is memory: a line that `write` has taken survives the end of the process, SIGKILL included, without fsync.
@@ -17,7 +18,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +31,13 @@ _DEAD_LINES: Final = 512
 
 @dataclass(frozen=True)
 class Entry:
-    """A change that has not been undone. `done` False: nobody knows whether it was made."""
+    """A change that has not been undone. `done` False: nobody knows whether it was made; `undoing` True: its undoing
+    has begun."""
 
     number: int
     change: Mapping[str, Any]
-    done: bool
+    done: bool = False
+    undoing: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,11 @@ def replay(lines: Iterable[str]) -> Replayed:
                 scope = (str(record["boot"]), str(record["namespace"]))
             elif "intend" in record:
                 last = max(last, number := int(record["intend"]))
-                entries[number] = Entry(number, dict(record["change"]), False)
+                entries[number] = Entry(number, dict(record["change"]))
             elif "done" in record:
-                number = record["done"]
-                entries[number] = Entry(number, entries[number].change, True)
+                entries[record["done"]] = replace(entries[record["done"]], done=True)
+            elif "undoing" in record:
+                entries[record["undoing"]] = replace(entries[record["undoing"]], undoing=True)
             else:
                 del entries[record["undone"]]
         except (ValueError, KeyError, TypeError) as error:
@@ -115,13 +119,17 @@ class Journal:
     def intend(self, change: Mapping[str, Any]) -> int:
         """Before a change → its number."""
         self._last += 1
-        self._entries[self._last] = Entry(self._last, change, False)
+        self._entries[self._last] = Entry(self._last, change)
         self._write({"intend": self._last, "change": change})
         return self._last
 
     def done(self, number: int) -> None:
-        self._entries[number] = Entry(number, self._entries[number].change, True)
+        self._entries[number] = replace(self._entries[number], done=True)
         self._write({"done": number})
+
+    def undoing(self, number: int) -> None:
+        self._entries[number] = replace(self._entries[number], undoing=True)
+        self._write({"undoing": number})
 
     def undone(self, number: int) -> None:
         del self._entries[number]
@@ -167,6 +175,8 @@ class Journal:
             lines.append(_line({"intend": entry.number, "change": entry.change}))
             if entry.done:
                 lines.append(_line({"done": entry.number}))
+            if entry.undoing:
+                lines.append(_line({"undoing": entry.number}))
         fresh = self._path.with_suffix(".new")
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:

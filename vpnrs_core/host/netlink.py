@@ -27,6 +27,7 @@ _IFF_LOOPBACK: Final = 0x8
 _IFA_F_NODAD: Final = 0x02
 _SCOPE_LINK: Final = 253
 _UNICAST: Final = 1
+_LOCAL: Final = 2
 _NO_ADDR_GEN: Final = 1  # IN6_ADDR_GEN_MODE_NONE
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})
 
@@ -172,12 +173,20 @@ class Netlink:
     # Addresses and routes
 
     async def add_address(self, index: int, address: Address, prefixlen: int) -> None:
-        """Usable at once (no duplicate address detection). Raises HostError, also when it is there already."""
+        """Without duplicate address detection. Raises HostError, also when it is there already."""
         extra = {"flags": _IFA_F_NODAD} if address.version == 6 else {}
         await self._change(
             f"adding the address {address}/{prefixlen}",
             "addr", "add", index=index, address=str(address), prefixlen=prefixlen, **extra,
         )  # fmt: skip
+
+    async def is_local(self, address: Address) -> bool:
+        """Whether packets for the address are delivered to this host by now."""
+        try:
+            found = await self._ipr.route("get", dst=str(address))
+        except NetlinkError:
+            return False
+        return any(message["type"] == _LOCAL for message in found)
 
     async def remove_address(self, index: int, address: Address, prefixlen: int) -> bool:
         """False: it was not there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, Self
 
@@ -23,6 +24,8 @@ TX_QUEUE_LENGTH: Final = 1000
 
 IPV6_MIN_MTU: Final = 1280  # RFC 8200 section 5
 _MIN_MTU: Final = 576
+# Seconds; it takes milliseconds on a host that is not overloaded.
+_ADDRESS_PATIENCE: Final = 5.0
 
 
 class HostSetup:
@@ -86,6 +89,7 @@ class HostSetup:
                 await change.apply(self._netlink)
             else:
                 self._addresses[change] = await self.make(change)
+        await self._await_local([address for address, _ in addresses])
         await self._sync_routes()
 
     async def set_routes(self, networks: Sequence[Network], underlay: Sequence[Network] = ()) -> None:
@@ -150,6 +154,17 @@ class HostSetup:
         for address, prefixlen in addresses:
             check_address(address, prefixlen, others)
 
+    async def _await_local(self, addresses: Sequence[Address]) -> None:
+        """The kernel finishes an IPv6 address later, in a work queue that tells nobody; until then it drops what
+        arrives for it, and a first packet that is lost costs its sender a second."""
+        try:
+            async with asyncio.timeout(_ADDRESS_PATIENCE):
+                for address in addresses:
+                    while not await self._netlink.is_local(address):  # noqa: ASYNC110  # the kernel's state
+                        await asyncio.sleep(0.002)
+        except TimeoutError:
+            raise HostError(f"the kernel did not make the address {address} usable: is IPv6 disabled here?") from None
+
     async def _sync_routes(self) -> None:
         """Remove ours that are not wanted, add what is wanted and missing."""
         link = self._configured()
@@ -172,6 +187,7 @@ class HostSetup:
             await self.make(change)
 
     async def _take_back(self, change: Change, number: int) -> None:
+        self._journal.undoing(number)
         await change.undo(self._netlink)
         self._journal.undone(number)
         if self._observe is not None:

@@ -26,9 +26,10 @@ async def undo_all(netlink: Netlink, journal: Journal, observe: Observe | None =
     for entry in journal.pending:
         try:
             change = from_record(entry.change)
-            in_force = entry.done or await change.is_ours(netlink)
+            in_force = entry.done or entry.undoing or await change.is_ours(netlink)
             if in_force:
-                await change.undo(netlink)
+                journal.undoing(entry.number)
+                await change.undo(netlink, resumed=entry.undoing)
         except HostError as error:
             failures.append(str(error))
             continue

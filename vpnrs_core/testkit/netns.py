@@ -31,7 +31,7 @@ from vpnrs_core.testkit import snapshot
 _CLONE_NEWNET = 0x40000000
 # Seconds that a process in a namespace has between SIGTERM and SIGKILL.
 _GRACE = 3.0
-_CARRIER_WAIT = 5.0
+_READY_WAIT = 5.0
 
 
 class Namespace:
@@ -149,7 +149,7 @@ class Topology:
                 address = network.network_address + place
                 self.add_address(namespace, interface, f"{address}/{network.prefixlen}")
             _ip("-n", namespace.name, "link", "set", "dev", interface, "up")
-        _await_carrier((left, names[0]), (right, names[1]))
+        _await_ready((left, names[0]), (right, names[1]))
         return names
 
     def add_address(self, namespace: Namespace, interface: str, address: str) -> None:
@@ -223,15 +223,21 @@ def enter_user_namespace() -> str | None:
     return None
 
 
-def _await_carrier(*ends: tuple[Namespace, str]) -> None:
-    # The kernel looks at carriers at most once a second; until it has, it drops multicast, and with it the neighbour
-    # discovery of whoever comes first.
-    deadline = time.monotonic() + _CARRIER_WAIT
+def _await_ready(*ends: tuple[Namespace, str]) -> None:
+    # The kernel looks at carriers at most once a second, and finishes IPv6 addresses in a work queue. Until it has, it
+    # drops multicast, and with it the neighbour discovery of whoever comes first.
+    deadline = time.monotonic() + _READY_WAIT
     for namespace, interface in ends:
-        while "state UP" not in (text := _ip("-n", namespace.name, "-o", "link", "show", "dev", interface)):
+        asked: list[tuple[str, ...]] = [("-o", "link", "show", "dev", interface)]
+        asked += [("route", "get", str(address)) for address in namespace.addresses]
+        while missing := [question for question in asked if not _is_ready(_ip("-n", namespace.name, *question))]:
             if time.monotonic() > deadline:
-                raise HostError(f"the interface {interface} in {namespace.name} has no carrier: {text.strip()}")
+                raise HostError(f"in {namespace.name} this is not ready: {missing}")
             time.sleep(0.01)
+
+
+def _is_ready(answer: str) -> bool:
+    return "state UP" in answer or answer.startswith("local")
 
 
 def _setns(fd: int) -> None:

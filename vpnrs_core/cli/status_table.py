@@ -10,10 +10,15 @@ from rich.text import Text
 
 from vpnrs_core.engine.status import ClientStatus, InstanceStatus, ServerStatus, SessionStatus
 
+_UNBOUNDED = 1000
+
 
 def show(status: InstanceStatus, console: Console | None = None) -> None:
     """Print the summary, then the sessions."""
-    out = console or Console(highlight=False, soft_wrap=True)
+    out = console or Console(highlight=False)
+    if console is None and not out.is_terminal:
+        # A file or a pipe has no width to fit into.
+        out = Console(highlight=False, width=_UNBOUNDED)
     out.print(_facts(_summary(status)))
     sessions = _sessions(status)
     if sessions:

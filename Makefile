@@ -31,7 +31,7 @@ bench: $(READY) bench-host
 	$(BIN)/python -m bench $(BENCH)
 
 docs: $(DOCS)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site build bench/results
@@ -75,4 +75,4 @@ host:
 bench-host: export DEBIAN_FRONTEND := noninteractive
 bench-host: export PATH := $(PATH):/usr/sbin:/sbin
 bench-host: host
-	$(call debian,wireguard-go=wireguard-go wg=wireguard-tools)
+	$(call debian,wireguard-go=wireguard-go)

@@ -58,7 +58,8 @@ def vpnrs_register_quic_engines() -> Sequence[QuicEngine]:  # type: ignore[empty
 
 @spec
 def vpnrs_register_session_protocols() -> Sequence[SessionProtocol]:  # type: ignore[empty-body]
-    """How a session is asked for on a connection. Server and client. Two that claim one ALPN refuse the start. Since 0.1."""
+    """How a session is asked for on a connection. Server and client. Two that claim one ALPN refuse the start.
+    Since 0.1."""
 
 
 @spec
@@ -100,7 +101,8 @@ def vpnrs_register_address_allocators() -> Sequence[AddressAllocator]:  # type: 
 
 @spec
 def vpnrs_register_packet_stages() -> Sequence[StageFactory]:  # type: ignore[empty-body]
-    """What happens to packets. Server and client. All that are registered run, in the order of their ORDER. Since 0.1."""
+    """What happens to packets. Server and client. All that are registered run, in the order of their ORDER.
+    Since 0.1."""
 
 
 # State, tasks, commands

@@ -1,0 +1,1 @@
+"""Measures the tunnel next to wireguard-go: `python -m bench`, or `make bench`."""

@@ -71,6 +71,7 @@ class StageOut:
         self._consumed: list[Held] = []
         self._taken: list[int] = []
         self._hopped: dict[int, Packet] = {}
+        self._too_far: list[Packet] = []
         self._causes: dict[int, Packet] = {}
         self._misuse: Misuse | None = None
         self._undeclared: set[str] = set()
@@ -144,13 +145,18 @@ class StageOut:
 
     # What the pipeline calls
 
-    def begin(self, direction: Direction, batch: Sequence[Packet], hop: int) -> None:
-        """A call of `process` with this batch begins."""
+    def begin(self, direction: Direction, batch: list[Packet], hop: int) -> list[Packet]:
+        """A call of `process` begins → the batch to give it: an object that an earlier stage sent on several times
+        is several packets here, or naming one would name them all."""
         self._reset()
         self._direction = direction
         self._hop = hop
         self._open = {id(packet): packet for packet in batch}
+        if len(self._open) != len(batch):
+            batch = [packet.with_session(packet.session) for packet in batch]
+            self._open = {id(packet): packet for packet in batch}
         self._active = True
+        return batch
 
     def begin_wake(self) -> None:
         """A call of `on_wake` begins: only held packets can be named."""
@@ -166,6 +172,8 @@ class StageOut:
             for packet in forgotten:
                 self._lose(packet)
             self._mistake(forgotten[0], f"{len(forgotten)} of its packets were not named: forward, drop, reply or hold")
+        for packet in self._too_far:
+            self._drops.count("injection_hops", packet.segments, packet.ip_bytes)
         forwarded, passages, misuse = self._forwarded, self._passages, self._misuse
         self._reset()
         if misuse is not None:
@@ -225,7 +233,7 @@ class StageOut:
         self, direction: Direction, packet: Packet, session: Session | None, hop: int, home: bool = False
     ) -> None:
         if hop:
-            self._drops.count("injection_hops", packet.segments, packet.ip_bytes)
+            self._too_far.append(packet)
             return
         if packet.session is not session:
             packet = packet.with_session(session)
@@ -269,6 +277,7 @@ class StageOut:
         self._consumed = []
         self._taken = []
         self._hopped = {}
+        self._too_far = []
         self._causes = {}
         self._misuse = None
 

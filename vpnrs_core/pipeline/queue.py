@@ -153,7 +153,7 @@ class SessionQueue:
                 self._flow_is_empty(flow, turn)
                 continue
             if flow.deficit <= 0:
-                if len(new) + len(old) == 1:
+                if turn is old and len(old) == 1:
                     flow.deficit = QUANTUM  # nobody to be fair to
                 else:
                     flow.deficit += QUANTUM

@@ -134,7 +134,7 @@ class BoundStage:
             except Exception as exc:
                 self._report("observe", exc)
             return batch, []
-        self.out.begin(direction, hits, hop)
+        hits = self.out.begin(direction, hits, hop)
         try:
             self._process(direction, hits, self.out, now)
         except Exception as exc:

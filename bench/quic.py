@@ -137,7 +137,7 @@ def main() -> None:
         Path(directory, "certificate.pem").write_bytes(pair.certificate)
         Path(directory, "key.pem").write_bytes(pair.key)
         ours, theirs = multiprocessing.Pipe()
-        server = multiprocessing.Process(target=serve, args=(options, directory, theirs))
+        server = multiprocessing.Process(target=serve, args=(options, directory, theirs), daemon=True)
         server.start()
         where = ours.recv()
         facts = asyncio.run(_profiled(options, "sender", _send(options, where, pin_of(pair.certificate))))

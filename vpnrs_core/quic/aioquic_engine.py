@@ -28,6 +28,7 @@ from vpnrs_core.interfaces.engine import (
 )
 from vpnrs_core.quic.aioquic_fast import FastPath, frame_header
 from vpnrs_core.quic.aioquic_private import VERSIONS, BurstPacer, fast_path_works
+from vpnrs_core.quic.standing import StandingQueue
 
 # aioquic formats a line for most packets; nobody reads them at these levels.
 logging.getLogger("quic").setLevel(logging.ERROR)
@@ -39,6 +40,8 @@ _PACKET_NUMBER = 2
 _FLOW_WINDOW = 1 << 20
 _LARGEST_DATAGRAM_FRAME = 65535
 _LONGEST_REASON = 200
+# Bytes of packets a turn: encrypting more at once would keep other connections and acknowledgements waiting.
+_MOST_A_TURN = 256 << 10
 # AES first: CPUs without AES instructions are rare, and ChaCha20 costs the others 20 % more.
 _CIPHERS = [CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384, CipherSuite.CHACHA20_POLY1305_SHA256]
 
@@ -131,6 +134,7 @@ class AioquicConnection:
         self._closed = False
         self._lost = 0
         self._oversized = 0
+        self._standing = StandingQueue()
         self._pacer = BurstPacer(connection._max_datagram_size)
         connection._loss._pacer = self._pacer
         self._count_losses()
@@ -177,14 +181,13 @@ class AioquicConnection:
         self._connection.connect(address, now=now)
 
     def receive(self, data: bytes, segment: int, address: SocketAddress, now: Seconds) -> None:
-        packets = [data] if segment >= len(data) else [data[i : i + segment] for i in range(0, len(data), segment)]
         at = 0
-        while at < len(packets):
-            if self._fast is not None and self._alpn is not None and self._fast.ready():
-                at += self._fast.receive(packets[at:] if at else packets, address, now)
-            if at < len(packets):
-                self._connection.receive_datagram(packets[at], address, now=now)
-                at += 1
+        while at < len(data):
+            if self._fast is not None and self._fast.ready():
+                at = self._fast.receive(data, at, segment, address, now)
+            if at < len(data):
+                self._connection.receive_datagram(data[at : at + segment], address, now=now)
+                at += segment
 
     def received_datagrams(self) -> list[bytes]:
         received = self._received[:]
@@ -267,15 +270,18 @@ class AioquicConnection:
         if self._alpn is None or c._close_event is not None or c._datagrams_pending:
             return 0
         for stream in c._streams.values():
-            if stream.sender._pending:
+            if len(stream.sender._pending):  # a RangeSet has no truth value
                 return 0
-        controller = c._loss._cc
+        loss = c._loss
+        controller = loss._cc
+        if self._standing.blocks(controller.bytes_in_flight, loss._rtt_latest, loss._rtt_smoothed, loss._rtt_min, now):
+            return 0
         budget: float = controller.congestion_window - controller.bytes_in_flight
         budget = min(budget, self._pacer.allowance(now) * c._max_datagram_size)
         path = c._network_paths[0]
         if not path.is_validated:  # RFC 9000 section 8.1
             budget = min(budget, 3 * path.bytes_received - path.bytes_sent)
-        return int(budget) - self._waiting_cost
+        return min(int(budget), _MOST_A_TURN) - self._waiting_cost
 
     def room(self, now: Seconds) -> int:
         budget, largest = self._budget(now), self.max_datagram()

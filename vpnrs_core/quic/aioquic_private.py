@@ -10,6 +10,7 @@ from typing import Any
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicProtocolVersion
+from aioquic.tls import Epoch
 
 from vpnrs_core.errors import PluginError
 from vpnrs_core.interfaces.common import Seconds
@@ -29,6 +30,8 @@ REQUIRED = (
     "_loss._cc.congestion_window",
     "_loss._cc.on_packets_lost",
     "_loss._rtt_initialized",
+    "_loss._rtt_latest",
+    "_loss._rtt_min",
     "_loss._rtt_smoothed",
     "_loss._pacer.next_send_time",
     "_loss._pacer.update_after_send",
@@ -59,7 +62,8 @@ FAST_SPACE = (
     "largest_received_time",
     "received_packets",
 )
-FAST_CRYPTO = ("recv.aead", "recv.hp", "recv.key_phase", "send.aead", "send.hp", "_update_key_requested")
+FAST_CRYPTO = ("recv.key_phase", "_update_key_requested")
+FAST_CIPHER = ("aead._aead.encrypt", "aead._aead.decrypt", "aead._iv", "hp._encryptor", "hp._is_chacha20")
 
 # Credit that the pacer keeps: packets, or seconds at the current rate if that is more.
 _BURST_PACKETS = 32
@@ -95,8 +99,13 @@ def fast_path_works() -> bool:
     if _lacks(connection, FAST):
         return False
     space = next(iter(connection._spaces.values()))
-    crypto = next(iter(connection._cryptos.values()))
-    return not _lacks(space, FAST_SPACE) and not _lacks(crypto, FAST_CRYPTO)
+    crypto = connection._cryptos[Epoch.INITIAL]
+    return not (
+        _lacks(space, FAST_SPACE)
+        or _lacks(crypto, FAST_CRYPTO)
+        or _lacks(crypto.send, FAST_CIPHER)
+        or _lacks(crypto.recv, FAST_CIPHER)
+    )
 
 
 VERSIONS = [QuicProtocolVersion.VERSION_1]

@@ -240,7 +240,9 @@ class QuicConnection:
         return packets
 
     def after_send(self) -> None:
-        """Packets of this turn are with the socket: stream bytes may have left."""
+        """Packets of this turn are with the socket: stream bytes may have left, and more may fit."""
+        if self._short and not self.ended and self.room():
+            self._driver.touch(self)
         for stream, before in list(self._watched.items()):
             left = self.engine.unsent(stream)
             if left < before:

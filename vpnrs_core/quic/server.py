@@ -49,6 +49,9 @@ class ServerDriver(Driver):
             self._route_run(received, data, now)
             return
         # A client may run several connections over one socket, and the kernel joins what looks alike.
+        if not data[0] & 0x80 and len({data[at + 1 : at + 9] for at in range(0, len(data), size)}) == 1:
+            self._route_run(received, data, now)
+            return
         start = 0
         owner = self.demux.find(data)
         for at in range(size, len(data), size):

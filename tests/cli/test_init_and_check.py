@@ -147,6 +147,14 @@ def test_check_tells_all_that_is_wrong(vpnrs: Vpnrs, tmp_path: Path) -> None:
     ]
 
 
+def test_check_tells_an_address_mistake_once(vpnrs: Vpnrs) -> None:
+    vpnrs("init", "pair")
+    for mistake in ("addresses.server_ipv4=10.77.0.0", "addresses.ipv4=240.0.0.0/24"):
+        ran = vpnrs("check", "pair/server.toml", "--set", mistake)
+        assert ran.code == 2
+        assert ran.err.count("\n") == 1, ran.err
+
+
 def test_check_finds_names_that_nothing_registered(vpnrs: Vpnrs, tmp_path: Path) -> None:
     vpnrs("init", "pair")
     ran = vpnrs("check", "pair/server.toml", "--set", "store=redis")

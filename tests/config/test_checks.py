@@ -56,10 +56,6 @@ def test_a_sound_server_has_no_findings(server: Findings) -> None:
             "ipv6 fd77::/127 has no room for a server and a client; use a prefix of /126 or shorter",
         ),
         (
-            '[addresses]\nipv4 = "224.0.0.0/24"',
-            "ipv4 224.0.0.0/24 cannot be leased: it is a multicast, loopback, link-local or unspecified prefix",
-        ),
-        (
             POOL + 'server_ipv4 = "10.77.0.0"',
             "server_ipv4 10.77.0.0 is the network address of 10.77.0.0/24; the first host is 10.77.0.1",
         ),
@@ -104,6 +100,13 @@ def test_a_sound_server_has_no_findings(server: Findings) -> None:
 )
 def test_an_address_mistake_is_one_error(server: Findings, text: str, said: str) -> None:
     assert server(text) == [f"error: server.toml: [addresses] {said}"]
+
+
+def test_what_only_the_allocator_knows_to_be_wrong_is_found_too(server: Findings) -> None:
+    assert server('[addresses]\nipv4 = "224.0.0.0/24"') == [
+        "error: server.toml: [addresses]: pool 224.0.0.0/24 overlaps 224.0.0.0/3 (multicast and reserved). "
+        "Choose a private network."
+    ]
 
 
 def test_another_allocators_pools_are_not_judged(server: Findings) -> None:

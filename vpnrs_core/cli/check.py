@@ -45,4 +45,11 @@ def findings_of(configuration: Configuration, names: Sequence[str] = ()) -> list
             findings += found
     except VpnrsError as error:
         findings += [Finding("error", line) for line in str(error).splitlines()]
-    return list(dict.fromkeys(findings))
+    return _without_repetition(configuration, findings)
+
+
+def _without_repetition(configuration: Configuration, findings: list[Finding]) -> list[Finding]:
+    """The allocator refuses, in its own words, what the checks of its table have said already."""
+    table = f"{configuration.where}: [addresses]"
+    told = any(finding.level == "error" and finding.text.startswith(f"{table} ") for finding in findings)
+    return list(dict.fromkeys(f for f in findings if not (told and f.text.startswith(f"{table}:"))))

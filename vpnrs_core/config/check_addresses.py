@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
+from vpnrs_core.builtin.pool import PoolAllocator
 from vpnrs_core.config.models import Configuration, ServerConfig
+from vpnrs_core.errors import ConfigError
 from vpnrs_core.interfaces.common import Address, Network
 from vpnrs_core.interfaces.host import Finding
-
-# The pool allocator's name: others have pools of their own, and checks of their own.
-_POOL = "pool"
+from vpnrs_core.session.pool import LONGEST_PREFIX
 
 
-def check_addresses(server: ServerConfig) -> Iterator[Finding]:
-    """Errors of `[addresses]`. Nothing for another allocator than the built-in one."""
+def check_addresses(server: ServerConfig) -> list[Finding]:
+    """Errors of `[addresses]`, each with its key. Nothing for another allocator than the built-in one.
+
+    The allocator itself has the last word: it refuses at the first mistake, so it is asked when none is known."""
+    if server.addresses.allocator != PoolAllocator.NAME:
+        return []
+    findings = list(_errors(server))
+    if not findings:
+        try:
+            PoolAllocator.from_config(server.addresses, lambda: 0.0, server.where)
+        except ConfigError as error:
+            findings.append(Finding("error", str(error)))
+    return findings
+
+
+def _errors(server: ServerConfig) -> Iterator[Finding]:
     addresses = server.addresses
-    if addresses.allocator != _POOL:
-        return
     pools = [pool for pool in (addresses.ipv4, addresses.ipv6) if pool is not None]
     if not pools:
         yield _error(server, 'has neither ipv4 nor ipv6; set at least one, for example ipv4 = "10.77.0.0/24"')
@@ -40,16 +52,11 @@ def first_host(pool: Network) -> Address:
 
 
 def _check_pool(server: ServerConfig, pool: Network) -> Iterator[Finding]:
-    longest = 30 if pool.version == 4 else 126
+    longest = LONGEST_PREFIX[pool.version]
     if pool.prefixlen > longest:
         yield _error(
             server,
             f"ipv{pool.version} {pool} has no room for a server and a client; use a prefix of /{longest} or shorter",
-        )
-    if pool.is_multicast or pool.is_loopback or pool.is_unspecified or pool.is_link_local:
-        yield _error(
-            server,
-            f"ipv{pool.version} {pool} cannot be leased: it is a multicast, loopback, link-local or unspecified prefix",
         )
 
 
@@ -113,7 +120,7 @@ def check_routes(configuration: Configuration) -> Iterator[Finding]:
         where = f"{configuration.where}: {key}: {route}"
         if route in routes[:index]:
             yield Finding("warning", f"{where} is named twice; remove one")
-        if isinstance(configuration, ServerConfig) and configuration.addresses.allocator == _POOL:
+        if isinstance(configuration, ServerConfig) and configuration.addresses.allocator == PoolAllocator.NAME:
             yield from _check_pushed(where, route, pools)
 
 

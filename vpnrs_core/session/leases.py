@@ -38,11 +38,14 @@ class LeaseHolder:
         return self._released
 
     def replace(self, leases: Sequence[Lease]) -> tuple[ReleaseLeases, ...]:
-        """Hold these instead, as after a renewal → the release of those whose address is no longer among them. Late
-        leases, for a session that has ended meanwhile, are given back at once."""
+        """Hold these instead, as after a renewal → the release of those whose address is no longer among them. For a
+        session that has ended meanwhile, what it did not hold at its end is given back at once."""
         old, new = self._leases, tuple(leases)
         if self._released:
-            return self._action(new)
+            given_back = {lease.address for lease in old}
+            late = tuple(lease for lease in new if lease.address not in given_back)
+            self._leases = old + late
+            return self._action(late)
         kept = {lease.address for lease in new}
         self._leases = new
         return self._action(tuple(lease for lease in old if lease.address not in kept))

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.cli.conftest import Vpnrs
+from vpnrs_core.cli.lazy import LazyCommand, LazyGroup
 
 # What `--help` and `status` on a host without instances have no use for.
 HEAVY = ("pydantic", "aioquic", "cryptography", "rich", "pluggy", "asyncio", "pyroute2", "vpnrs_auth_token")
@@ -38,6 +40,18 @@ def test_help_lists_commands_without_importing_them(vpnrs: Vpnrs) -> None:
     assert ran.code == 0
     for name in ("init", "run", "check", "status", "stop", "plugins"):
         assert f"\n  {name} " in ran.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["plugins"]])
+def test_a_group_alone_shows_its_help(vpnrs: Vpnrs, arguments: list[str]) -> None:
+    ran = vpnrs(*arguments)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("Usage: vpnrs ")
+
+
+def test_a_command_of_another_installation_is_not_offered() -> None:
+    group = LazyGroup(lazy={"gone": LazyCommand("vpnrs_core.cli.gone:gone", "Not here.")})
+    assert group.list_commands(click.Context(group)) == []
 
 
 def test_a_command_that_is_none_names_the_nearest(vpnrs: Vpnrs) -> None:

@@ -38,9 +38,9 @@ class Out(Protocol):
 
     def inject(self, direction: Direction, packet: Packet, *, cause: Packet | None = None) -> None:
         """Let a new packet enter behind this stage. Egress injections are routed and pass the destination's
-        peer-side stages. `cause`'s session is kept for the isolation check; a cause that is named nowhere else has
-        become the injected packet (a hairpin). One hop: an injected packet's own passage may not inject or reply
-        again."""
+        peer-side stages. `cause`'s session is kept for the isolation check; a cause that the call does not name
+        otherwise has become the injected packet (a hairpin). One hop: an injected packet's own passage may not
+        inject or reply again."""
 
 
 @dataclass(frozen=True)

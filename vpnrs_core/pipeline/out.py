@@ -172,6 +172,12 @@ class StageOut:
             for packet in forgotten:
                 self._lose(packet)
             self._mistake(forgotten[0], f"{len(forgotten)} of its packets were not named: forward, drop, reply or hold")
+        for key, packet in self._causes.items():
+            # A held cause that this call did not name has become the injected packet, as one of the batch would.
+            entry = self.held.get(key)
+            if entry is not None and entry.packet is packet and key not in self._taken:
+                del self.held[key]
+                self.held_bytes -= entry.size
         for packet in self._too_far:
             self._drops.count("injection_hops", packet.segments, packet.ip_bytes)
         forwarded, passages, misuse = self._forwarded, self._passages, self._misuse

@@ -35,7 +35,7 @@ def test_a_stream_lane_writes_capsules_and_stops_at_its_bound() -> None:
     assert lane.room() == 0
     assert lane.send([b"x"]) == 0
     assert connection.streams.unsent(LANE_STREAM) < MAX_UNSENT + 2 * MAX_LANE_VALUE
-    sent = connection.fake_streams.written[LANE_STREAM]
+    sent = bytes(connection.fake_streams.written[LANE_STREAM])
     assert list(CapsuleParser(LANE_LIMITS).feed(sent)) == [(0, payload)] * 4
     connection.fake_streams.flush()
     assert lane.room() == MAX_UNSENT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +36,8 @@ class FakeStreams:
         self._next = {False: 0 if connection.is_client else 1, True: 2 if connection.is_client else 3}
         self._waiting: dict[int, list[tuple[bytes, bool]]] = {}
         self.held = False
-        self.written: dict[int, bytes] = {}
+        self._unsent: Counter[int] = Counter()
+        self.written: defaultdict[int, bytearray] = defaultdict(bytearray)
 
     def open(self, *, unidirectional: bool = False) -> int:
         stream = self._next[unidirectional]
@@ -46,21 +47,24 @@ class FakeStreams:
     def write(self, stream: int, data: bytes, *, end: bool = False) -> None:
         if self._connection.closed_with is not None:
             raise ConnectionError("written to a connection that is closed")
-        self.written[stream] = self.written.get(stream, b"") + data
+        self.written[stream] += data
+        self._unsent[stream] += len(data)
         self._waiting.setdefault(stream, []).append((data, end))
         if not self.held:
             self.flush()
 
     def reset(self, stream: int, code: int) -> None:
         self._waiting.pop(stream, None)
+        self._unsent.pop(stream, None)
         self._connection.deliver(lambda events: events.stream_reset(stream, code))
 
     def unsent(self, stream: int) -> int:
-        return sum(len(data) for data, _ in self._waiting.get(stream, ()))
+        return self._unsent[stream]
 
     def flush(self) -> None:
         """Hand over what waits."""
         waiting, self._waiting = self._waiting, {}
+        self._unsent.clear()
         for stream, chunks in waiting.items():
             for data, end in chunks:
                 self._connection.deliver(lambda e, s=stream, d=data, f=end: e.stream_data(s, d, f))  # type: ignore[misc]

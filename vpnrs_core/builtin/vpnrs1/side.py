@@ -104,7 +104,7 @@ class Side:
     def carry_out(self, actions: Sequence[Action]) -> None:
         sent = b"".join(encode_message(action.message) for action in actions if isinstance(action, Send))
         if sent and not self._gone:
-            self.connection.streams.write(CONTROL_STREAM, sent)
+            self._write(sent)
         for action in actions:
             if isinstance(action, Send):
                 continue
@@ -117,6 +117,14 @@ class Side:
             else:
                 self.act(action)
         self._set_timer()
+
+    def _write(self, data: bytes) -> None:
+        """A connection that takes nothing any more is about to say that it has ended; what follows from an input must
+        still be done."""
+        try:
+            self.connection.streams.write(CONTROL_STREAM, data)
+        except Exception as error:
+            log.debug("%s: could not write to %s: %s", self.name, self.connection.path.remote, error)
 
     def opened(self, lane: str) -> None:
         """From now on payloads pass and both sides show signs of life."""

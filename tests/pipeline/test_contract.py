@@ -399,3 +399,24 @@ def test_wake_at_refuses_what_is_no_time(make_bench):
     make_bench(stage)
     with pytest.raises(ValueError, match="finite"):
         stage.made[0].wake_at(float("nan"))
+
+
+def test_an_injection_enters_behind_its_own_peers_stage_and_passes_all_of_another(make_bench):
+    def inject(direction, batch, out, now):
+        for packet in batch:
+            seen.append(("inject", packet.data[28:]))
+            out.forward(packet)
+            if packet.data[28:] == b"go":
+                out.inject(Direction.EGRESS, to_a(b"own")[0], cause=packet)
+                out.inject(Direction.EGRESS, Packet.of(udp(FAR, "10.0.0.3", b"other")), cause=packet)
+
+    def far(direction, batch, out, now):
+        seen.extend(("far", packet.data[28:]) for packet in batch)
+        forward_all(direction, batch, out, now)
+
+    seen = []
+    bench = make_bench(PeerSide(inject, "inject", 1), PeerSide(far, "far", 2), isolation=False)
+    bench.pipeline.egress(to_a(b"go"), 0.0)
+    assert sorted(seen) == [("far", b"go"), ("far", b"other"), ("far", b"own"), ("inject", b"go"), ("inject", b"other")]
+    assert payloads(bench.queued(bench.a)) == [b"go", b"own"]
+    assert payloads(bench.queued(bench.b)) == [b"other"]

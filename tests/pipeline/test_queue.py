@@ -251,3 +251,15 @@ def test_every_byte_is_queued_pulled_or_counted(script):
     assert entered_bytes == counters.egress_bytes + queue.bytes + sum(drops.bytes.values())
     waiting = sum(packet.segments for flow in queue._flows.values() for packet, _, _ in flow.packets)
     assert entered == counters.egress_packets + waiting + drops.total()
+
+
+def test_a_flow_that_empties_and_returns_does_not_starve_bulk(queue):
+    """RFC 8290 §4.2: it stays known for a round of the others, so coming back at once does not make it new again."""
+    for _ in range(8):
+        queue.push(BULK.with_session(None), 0.0)
+    bulk = 0
+    for _ in range(400):
+        for _ in range(3):
+            queue.push(SMALL.with_session(None), 0.0)
+        bulk += sum(packet.ip_bytes for packet in queue.pull(4000, 0.0) if packet.protocol == 6)
+    assert bulk >= 8 * BULK.ip_bytes * 0.9

@@ -257,9 +257,9 @@ def test_a_flow_that_empties_and_returns_does_not_starve_bulk(queue):
     """RFC 8290 §4.2: it stays known for a round of the others, so coming back at once does not make it new again."""
     for _ in range(8):
         queue.push(BULK.with_session(None), 0.0)
-    bulk = 0
-    for _ in range(400):
-        for _ in range(3):
-            queue.push(SMALL.with_session(None), 0.0)
-        bulk += sum(packet.ip_bytes for packet in queue.pull(4000, 0.0) if packet.protocol == 6)
+    bulk = sum(packet.ip_bytes for packet in queue.pull(10_000, 0.0))
+    for _ in range(1000):
+        for _ in range(4):
+            queue.push(Packet.of(udp(*PAIR, bytes(500))), 0.0)
+        bulk += sum(packet.ip_bytes for packet in queue.pull(3000, 0.0) if packet.protocol == 6)
     assert bulk >= 8 * BULK.ip_bytes * 0.9

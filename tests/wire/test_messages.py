@@ -115,6 +115,9 @@ def test_unknown_keys_are_ignored() -> None:
         (CapsuleType.REJECT, b'{"code": "x", "retry": "maybe"}', "REJECT: retry: is not valid"),
         (CapsuleType.REJECT, b'{"code": "x", "retry": "retry", "retry_after": NaN}', "REJECT: "),
         (CapsuleType.AUTH, b'{"proof": "c2hvcnQ="}', "AUTH: proof: is not valid"),
+        (CapsuleType.AUTH, b'{"body": {"a": [1, NaN]}}', "AUTH: body: is not valid"),
+        (CapsuleType.AUTH, b'{"body": {"a": {"b": 1e400}}}', "AUTH: body: is not valid"),
+        (CapsuleType.AUTH, b'{"body": {"a": ' + b"9" * 5000 + b"}}", "AUTH: is not JSON"),
         (0x5999, b"{}", "no control message"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from math import isfinite
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
@@ -48,6 +49,15 @@ def _no_scope(address: Address) -> Address:
     return address
 
 
+def _finite(value: Any) -> Any:
+    """Free-form JSON without NaN and infinities, which JSON cannot say and another parser would not take."""
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("not a finite number")
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _finite(part)
+    return value
+
+
 Base64 = Annotated[
     bytes, BeforeValidator(_from_base64), PlainSerializer(lambda b: base64.b64encode(b).decode("ascii"), str)
 ]
@@ -56,6 +66,7 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=512)]
 IPAddress = Annotated[IPv4Address | IPv6Address, AfterValidator(_no_scope)]
 IPNetwork = IPv4Network | IPv6Network
+FreeForm = Annotated[dict[str, Any], AfterValidator(_finite)]
 Names = Annotated[list[Name], Field(max_length=32)]
 Count = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
 SecondsField = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
@@ -82,7 +93,7 @@ class Hello(Message):
     versions: Annotated[list[Count], Field(min_length=1, max_length=16)]
     method: Name
     nonce: Nonce
-    credential: dict[str, Any] = Field(default_factory=dict, repr=False)
+    credential: FreeForm = Field(default_factory=dict, repr=False)
     codecs: Names = Field(default_factory=lambda: ["plain"])
     offloads: Names = Field(default_factory=list)
     lane: Literal["datagram", "stream"] = "datagram"
@@ -97,7 +108,7 @@ class ChallengeMessage(Message):
 
     nonce: Nonce
     about: Literal["resume", "method"]
-    body: dict[str, Any] = Field(default_factory=dict, repr=False)
+    body: FreeForm = Field(default_factory=dict, repr=False)
 
 
 class Auth(Message):
@@ -106,7 +117,7 @@ class Auth(Message):
     proof: Annotated[Base64, Field(min_length=PROOF_LENGTH, max_length=PROOF_LENGTH)] | None = Field(
         default=None, repr=False
     )
-    body: dict[str, Any] = Field(default_factory=dict, repr=False)
+    body: FreeForm = Field(default_factory=dict, repr=False)
 
 
 class RateField(Message):
@@ -126,7 +137,7 @@ class Terms(Message):
     pools: Annotated[list[IPNetwork], Field(max_length=16)] = Field(default_factory=list)
     server_addresses: Annotated[list[IPAddress], Field(max_length=16)] = Field(default_factory=list)
     underlay: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] = Field(default_factory=list)
-    facts: Annotated[dict[Name, Any], Field(max_length=64)] = Field(default_factory=dict)
+    facts: Annotated[dict[Name, Any], Field(max_length=64), AfterValidator(_finite)] = Field(default_factory=dict)
 
 
 class Ticket(Message):

@@ -134,7 +134,7 @@ class Transport(Protocol):
         """Client. Returns once the server's identity has been verified. Raises PeerError, ConfigError, HostError."""
 
     async def close(self) -> None:
-        """Wait, for a second at most, until what has been closed has told its peers so; then release all sockets."""
+        """Close what is still open, wait (a second at most) until the peers have been told, release all sockets."""
 
     def underlay(self) -> Iterable[Network | str]:
         """What the transport sends to, so that routes into the tunnel never swallow it."""

@@ -158,6 +158,12 @@ class QuicConnection:
     def close(self, code: int, reason: str = "") -> None:
         if self.ended:
             return
+        if not self._is_client and self._alpn is None:
+            # The client's address is not proven: one packet more may be more than three times what it sent.
+            self._end(code, reason)
+            self.disarm()
+            self._driver.forget(self)
+            return
         try:
             self.engine.close(code, reason)
         except Exception as error:

@@ -224,10 +224,6 @@ class Driver(abc.ABC):
         self._closing = True
         for connection in list(self._members):
             connection.close(CLOSE_GOING_AWAY, reason)
-        await self.drained()
-
-    async def drained(self) -> None:
-        self._closing = True
         if not self._members:
             self.release()
         await asyncio.wait([self.closed], timeout=_DRAIN_LIMIT)

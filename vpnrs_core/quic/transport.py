@@ -121,11 +121,7 @@ class QuicTransport:
         return list(self._underlay)
 
     async def close(self) -> None:
-        drivers = list(self._drivers)
-        for driver in drivers:
-            if isinstance(driver, ServerDriver):
-                await driver.close()
-        await asyncio.gather(*(driver.drained() for driver in drivers))
+        await asyncio.gather(*(driver.close() for driver in self._drivers))
 
     # Dialling
 

@@ -33,10 +33,12 @@ class Side:
 
 
 class Wire:
-    """`delay` seconds each way; `loss` is the fraction of packets lost, by a seeded generator."""
+    """`delay` seconds each way; `loss` is the fraction of packets lost, by a seeded generator. From the client to the
+    server there may be a bottleneck of `rate` bytes a second, with `buffer` bytes of queue before it."""
 
     def __init__(self, *, fast=(True, True), delay=0.010, payload=1350, loss=0.0, settings=None):
         self.now, self.delay, self.loss = 100.0, delay, loss
+        self.rate, self.buffer, self.free_at = math.inf, 0, 0.0
         self.random = random.Random(7)
         self.client, self.server = Side(CLIENT), Side(SERVER)
         self.in_flight = []
@@ -52,8 +54,16 @@ class Wire:
             return
         for packet, to in side.engine.transmit(self.now):
             side.sent.append(packet)
-            if self.random.random() >= self.loss:
-                self.in_flight.append((self.now + self.delay, packet, side.address, to))
+            if self.random.random() < self.loss:
+                continue
+            at = self.now
+            if side is self.client and self.rate != math.inf:
+                at = max(self.now, self.free_at)
+                if (at - self.now) * self.rate > self.buffer:
+                    continue
+                at = self.free_at = at + len(packet) / self.rate
+            self.in_flight.append((at + self.delay, packet, side.address, to))
+        self.in_flight.sort(key=lambda packet: packet[0])
         side.collect()
 
     def _arrive(self, packet, source, to):
@@ -70,7 +80,8 @@ class Wire:
         times = [self.in_flight[0][0]] if self.in_flight else []
         engines = [side.engine for side in (self.client, self.server) if side.engine is not None]
         times += [at for at in (engine.timer() for engine in engines) if at is not None]
-        self.now = max(self.now, min([limit, *times]))
+        # A microsecond late, as any real timer: aioquic holds an acknowledgement back at the very instant it is due.
+        self.now = max(self.now, min([limit, *times]) + 1e-6)
         while self.in_flight and self.in_flight[0][0] <= self.now:
             _, packet, source, to = self.in_flight.pop(0)
             self._arrive(packet, source, to)

@@ -155,6 +155,32 @@ def test_losses_lose_datagrams_only(wire, fast):
     assert joined.client.closed is None
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_control_message_passes_a_full_queue_of_datagrams(wire, fast):
+    """A minute of more datagrams than a link of 1 Mbit/s takes: PING arrives within 3 round trips and a second."""
+    joined = wire(fast=(fast, fast), delay=0.025).established()
+    joined.rate, joined.buffer = 125_000, 32_000
+    client = joined.client.engine
+    stream = client.open_stream()
+    client.write_stream(stream, b"HELLO")
+    joined.run(0.2)
+    end, ping_at, pings, waits = joined.now + 60, joined.now + 2, 0, []
+    while joined.now < end:
+        client.send([bytes(1200)] * 45, joined.now)
+        if joined.now >= ping_at and len(waits) == pings:
+            pings, asked, ping_at = pings + 1, joined.now, joined.now + 2
+            client.write_stream(stream, b"PING")
+        joined.step(ping_at if pings == len(waits) else end)
+        if pings > len(waits) and len(joined.server.stream(stream)) == 5 + 4 * pings:
+            waits.append(joined.now - asked)
+            ping_at = joined.now + 2
+    assert len(waits) > 20
+    assert max(waits) < 3 * 0.05 + 1.0
+    assert joined.client.closed is None
+    goodput = sum(map(len, joined.server.datagrams)) / 60
+    assert goodput > 0.7 * 125_000
+
+
 def test_a_repeated_packet_is_delivered_once(wire):
     joined = wire().established()
     joined.client.engine.send([b"once"], joined.now)
@@ -282,3 +308,12 @@ def test_the_pacer_keeps_its_rate_and_its_credit_outlasts_a_coarse_timer():
         assert wait > 0.00099
         now += max(wait, 0.002)  # as late as epoll may be
     assert sent == pytest.approx(2500 + 32, abs=10)
+
+
+def test_acknowledgements_run_up_no_debt():
+    pacer = BurstPacer(1000)
+    pacer.update_rate(10_000, 1.0)
+    pacer.allowance(1.0)
+    for _ in range(1000):
+        pacer.update_after_send(1.0)
+    assert pacer.next_send_time(1.1) is None

@@ -137,11 +137,12 @@ class BurstPacer:
         return None if credit >= 1 else now + max(_TIMER_GRANULARITY, (1 - credit) / self._rate)
 
     def update_after_send(self, now: Seconds) -> None:
-        """One packet has left. Called by aioquic."""
-        self._credit -= 1
+        """One packet has left. Called by aioquic, also for acknowledgements, which no pacing holds back: a receiver
+        must not run into debt by them."""
+        self._credit = max(0.0, self._credit - 1)
 
     def spent(self, packets: int) -> None:
-        self._credit -= packets
+        self._credit = max(0.0, self._credit - packets)
 
     def update_rate(self, congestion_window: int, smoothed_rtt: Seconds) -> None:
         """Called by aioquic after each acknowledgement."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from vpnrs_core.builtin.plain import PlainCodec
 from vpnrs_core.counters import CORE_REASONS
 from vpnrs_core.interfaces import Codec, PacketCodec
+from vpnrs_core.packet.coalesce import JOIN_ALL
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.segment import segment
 from vpnrs_core.testkit.packets import ACK, PSH, echo, super_tcp, super_udp, tcp, udp
@@ -18,7 +19,7 @@ FACTORY: PacketCodec = PlainCodec()
 
 
 def codec(join: frozenset[str] | None = None) -> Codec:
-    return (FACTORY if join is None else PlainCodec(join)).open(frozenset())
+    return FACTORY.open(JOIN_ALL if join is None else join, frozenset())
 
 
 def no_drop(reason: str) -> None:

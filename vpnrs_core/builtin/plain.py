@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from vpnrs_core.packet.coalesce import JOIN_ALL, coalesce
+from vpnrs_core.packet.coalesce import coalesce
 from vpnrs_core.packet.header import BadPacket
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.segment import segment
@@ -38,15 +38,13 @@ class _Plain:
 
 
 class PlainCodec:
-    """`join`: what our own TUN takes as super-packets, of tcp4, tcp6, udp4, udp6; the rest stays single packets."""
+    """Context id 0, tried last."""
 
     NAME: ClassVar[str] = "plain"
     PREFERENCE: ClassVar[int] = 0
     CONTEXT: ClassVar[int | None] = 0
 
-    def __init__(self, join: frozenset[str] = JOIN_ALL) -> None:
-        self._join = join
-
-    def open(self, peer_offloads: frozenset[str]) -> _Plain:
-        """A codec object. Whatever the peer accepts, complete packets are what it gets."""
-        return _Plain(self._join)
+    def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str]) -> _Plain:
+        """A codec object. Packets are joined into what the own TUN takes; whatever the peer accepts, complete packets
+        are what it gets."""
+        return _Plain(own_offloads)

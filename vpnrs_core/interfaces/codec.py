@@ -38,8 +38,9 @@ class PacketCodec(Protocol):
     PREFERENCE: ClassVar[int]
     CONTEXT: ClassVar[int | None]
 
-    def open(self, peer_offloads: frozenset[str]) -> Codec:
-        """One object for a link. `peer_offloads`: what the peer accepts, of tcp4, tcp6, udp4, udp6."""
+    def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str]) -> Codec:
+        """One object for a link. What the own TUN takes as super-packets and what the peer accepts as such, both of
+        tcp4, tcp6, udp4, udp6."""
 
 
 class Wrapper(Protocol):

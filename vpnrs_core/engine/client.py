@@ -1,0 +1,245 @@
+"""The client: connects, keeps the tunnel up, and tries again for as long as that can help."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vpnrs_core.config.models import ClientConfig
+from vpnrs_core.engine.backoff import Backoff, BackoffRules
+from vpnrs_core.engine.report import engine_of, link_status, session_status
+from vpnrs_core.engine.tunnel import ClientSideLink, Tunnel
+from vpnrs_core.errors import AuthRejected, HostError, PeerError, PluginError, VpnrsError
+from vpnrs_core.events import Connected, ConnectFailed, Disconnected
+from vpnrs_core.interfaces import (
+    ClientHalf,
+    ClientRequest,
+    Code,
+    Refuse,
+    ResumeTicket,
+    RetryClass,
+    Session,
+    SessionProtocol,
+    retry_class,
+)
+from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
+
+if TYPE_CHECKING:
+    from vpnrs_core.engine.instance import Instance
+
+
+class Client:
+    """engine.instance.Role."""
+
+    def __init__(self, instance: Instance) -> None:
+        assert isinstance(instance.configuration, ClientConfig)
+        self._instance = instance
+        self._config = instance.configuration
+        self._half: ClientHalf = instance.selection.authenticators[0].client()
+        entries = instance.plugins.registry.all("session_protocols")
+        self._protocols: dict[str, SessionProtocol] = {alpn: e.object for e in entries for alpn in e.object.ALPNS}
+        codecs = [e.object for e in instance.plugins.registry.all("datagram_codecs") if hasattr(e.object, "PREFERENCE")]
+        self._tunnel = Tunnel(instance, codecs)
+        rules = self._config.reconnect
+        self._backoff = Backoff(
+            BackoffRules(rules.min, rules.max, rules.jitter, rules.attempts), random.SystemRandom().random
+        )
+        self._ticket: ResumeTicket | None = None
+        self._link: ClientSideLink | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._state = "connecting"
+        self._attempts = 0
+        self._ever_connected = False
+        self._connected_at: float | None = None
+        self._last_error: str | None = None
+        self._next_try: float | None = None
+
+    def make_pipeline(self, stages: Sequence[StageSpec]) -> Pipeline:
+        return Pipeline("client", stages, self._instance.drops, self._stage_failed)
+
+    async def start(self) -> str:
+        self._task = asyncio.create_task(self._keep_connected())
+        return self._config.server
+
+    async def stop(self) -> None:
+        """Cancelling says goodbye to the server, so that the lease is free at once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._tunnel.close("stopped")
+
+    def sessions(self) -> Sequence[Session]:
+        return [] if self._tunnel.record is None else [self._tunnel.record]
+
+    # Staying connected
+
+    async def _keep_connected(self) -> None:
+        try:
+            while True:
+                delay = await self._once()
+                self._state = "waiting"
+                self._next_try = self._instance.loop.time() + delay
+                await asyncio.sleep(delay)
+                self._next_try = None
+        except VpnrsError as error:
+            self._last_error = str(error)
+            self._instance.fail(error)
+
+    async def _once(self) -> float:
+        """One connection from dialling to its end → seconds until the next attempt. Raises what no further attempt
+        can change."""
+        self._state = "connecting"
+        self._attempts += 1
+        lasted, retry_after, code, cause = 0.0, None, "", ""
+        try:
+            refuse = await self._connect()
+            if refuse is None:
+                cause = "the connection was lost"
+            else:
+                code, retry_after = refuse.code.value, refuse.retry_after
+                cause = self._judge_refusal(refuse)
+        except AuthRejected as error:
+            # A wrong key at the first attempt is a wrong configuration. Later it may be somebody on the path, who
+            # must not be able to end the tunnel for good.
+            if not self._ever_connected:
+                raise
+            code, cause = error.code, str(error)
+        except PeerError as error:
+            cause = str(error)
+        except HostError as error:
+            if not self._is_passing(error):
+                raise
+            cause = str(error)
+        finally:
+            if self._connected_at is not None:
+                lasted = self._instance.loop.time() - self._connected_at
+            self._connected_at = None
+        return self._again(cause, code, lasted, retry_after)
+
+    def _again(self, cause: str, code: str, lasted: float, retry_after: float | None) -> float:
+        """Count, tell, and find the delay. Raises PeerError when the limit of attempts is reached."""
+        self._last_error = cause
+        server = self._config.server
+        if lasted:
+            self._instance.bus.emit(Disconnected(server=server, reason=cause))
+        delay = self._backoff.failed(lasted, retry_after)
+        self._instance.bus.emit(
+            ConnectFailed(server=server, code=code, error=cause, attempt=self._attempts, next_try=delay)
+        )
+        if delay is None:
+            raise PeerError(f"no connection to {server} after {self._backoff.failures} attempts; the last one: {cause}")
+        return delay
+
+    def _is_passing(self, error: HostError) -> bool:
+        """Dialling failed on this host: a network that is gone may come back. A grant that this host cannot carry
+        out stays impossible."""
+        return self._link is None or self._link.error is not error
+
+    def _judge_refusal(self, refuse: Refuse) -> str:
+        """→ what to say and try again. Raises AuthRejected for a refusal that stands."""
+        text = f"the server refused: {refuse.code.value}" + (f" ({refuse.detail})" if refuse.detail else "")
+        if retry_class(refuse.code) is RetryClass.RETRY:
+            return text
+        if refuse.code in (Code.AUTH_FAILED, Code.AUTH_REQUIRED) and self._half.refused(refuse.code):
+            return text
+        raise AuthRejected(f"{self._config.server}: {text}; {_ADVICE[refuse.code]}", refuse.code.value)
+
+    async def _connect(self) -> Refuse | None:
+        instance = self._instance
+        await self._half.prepare()
+        started = instance.loop.time()
+        self._link = None
+        connection = await instance.selection.transport.dial(self._config.server, tuple(self._protocols))
+        protocol = self._protocols.get(connection.alpn)
+        if protocol is None:
+            connection.close(0, "unknown protocol")
+            raise PluginError(f"the server chose protocol {connection.alpn!r}, which no loaded plugin speaks")
+        link = self._link = ClientSideLink(instance, self._tunnel, connection)
+        request = asyncio.create_task(protocol.request(connection, self._wish(), link))
+        link.on_error = request.cancel
+        up = asyncio.create_task(self._tell_up(link, started))
+        try:
+            return await request
+        except asyncio.CancelledError:
+            if link.error is None:
+                request.cancel()
+                await asyncio.gather(request, return_exceptions=True)
+                raise
+            raise link.error from None
+        finally:
+            up.cancel()
+            self._keep_ticket(link)
+            await link.close()
+
+    async def _tell_up(self, link: ClientSideLink, started: float) -> None:
+        await link.up.wait()
+        granted = link.latest
+        assert granted is not None
+        self._connected_at = self._instance.loop.time()
+        self._state = "connected"
+        self._ever_connected = True
+        self._attempts = 0
+        self._keep_ticket(link)
+        self._instance.bus.emit(
+            Connected(
+                session=granted.session,
+                server=self._config.server,
+                addresses=tuple(str(address) for address, _ in granted.addresses),
+                handshake_seconds=round(self._connected_at - started, 4),
+                resumed=granted.resumed,
+            )
+        )
+
+    def _keep_ticket(self, link: ClientSideLink) -> None:
+        if link.latest is not None and link.latest.resume is not None:
+            self._ticket = link.latest.resume
+
+    def _wish(self) -> ClientRequest:
+        return ClientRequest(
+            method=self._config.auth.method,
+            half=self._half,
+            wanted=self._config.wanted,
+            offer=self._tunnel.offer(),
+            resume=self._ticket,
+            lane=self._config.lane,
+            plugins={p.name: p.version for p in self._instance.plugins.loaded if not p.builtin},
+        )
+
+    def _stage_failed(self, plugin: str, where: str, exc: BaseException) -> None:
+        self._instance.reporter.report(plugin, where, exc, self._instance.loop.time())
+
+    # Status
+
+    def status(self) -> Mapping[str, Any]:
+        now, link, tunnel = self._instance.loop.time(), self._link, self._tunnel
+        port = link.port if link is not None and link.peer is not None else None
+        session = None
+        if tunnel.record is not None and tunnel.peer is not None:
+            links = [link_status(port, link.control, self._config.transport)] if link is not None and port else []
+            session = session_status(tunnel.record, tunnel.peer, now - tunnel.opened_at, not links, links)
+        return {
+            "state": self._state,
+            "engine": engine_of([port] if port is not None else []),
+            "client": {
+                "server": self._config.server,
+                "session": session,
+                "addresses": [f"{a}/{n}" for a, n in tunnel.record.granted.addresses] if tunnel.record else [],
+                "routes": [str(route) for route in tunnel.routes],
+                "connected_seconds": None if self._connected_at is None else round(now - self._connected_at, 3),
+                "attempts": self._attempts,
+                "last_error": self._last_error,
+                "next_try_seconds": None if self._next_try is None else round(max(0.0, self._next_try - now), 3),
+            },
+        }
+
+
+_ADVICE = {
+    Code.AUTH_FAILED: "ask its operator for a valid credential, and check that the right one is configured",
+    Code.AUTH_REQUIRED: "it does not accept this [auth] method; ask its operator which one it does",
+    Code.VERSION: "it speaks another version of the protocol; update the older side",
+    Code.POLICY: "its operator's policy forbids this session; ask there",
+    Code.SUPERSEDED: "the session was taken over by another connection of the same client",
+    Code.PROTOCOL: "this client and that server do not understand each other; update the older side",
+}

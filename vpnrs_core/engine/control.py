@@ -1,0 +1,46 @@
+"""The requests that every instance answers itself, `core.status` and `core.stop`, and asking any from inside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from vpnrs_core.engine.status import InstanceStatus, StatusRequest, Stopping, StopRequest
+from vpnrs_core.errors import ConfigError
+from vpnrs_core.interfaces import ControlRequest
+
+
+class Controlled(Protocol):
+    """What the core's own requests act on."""
+
+    def status(self) -> dict[str, Any]: ...
+    def stop(self, reason: str) -> None: ...
+
+
+def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
+    """By complete name, as the local sockets take them."""
+
+    async def status(_: StatusRequest) -> InstanceStatus:
+        return InstanceStatus.model_validate(instance.status())
+
+    async def stop(_: StopRequest) -> Stopping:
+        instance.stop("vpnrs stop")
+        return Stopping(pid=os.getpid())
+
+    return {
+        "core.status": ControlRequest("status", StatusRequest, status, True),
+        "core.stop": ControlRequest("stop", StopRequest, stop, False),
+    }
+
+
+async def answer(handlers: Mapping[str, ControlRequest], name: str, request: Mapping[str, Any], *, write: bool) -> Any:
+    """Ask as the local sockets would → the answer as JSON-ready data. Raises ConfigError for what is not there, or
+    changes something without `write`."""
+    handler = handlers.get(name)
+    if handler is None:
+        raise ConfigError(f"there is no request {name!r}; there are {', '.join(sorted(handlers))}")
+    if not (handler.reads_only or write):
+        raise ConfigError(f"request {name!r} changes something: ask with write=True")
+    result = await handler.handler(handler.model.model_validate(dict(request)))
+    return result.model_dump(mode="json")

@@ -1,0 +1,180 @@
+"""The turn of the loop: frames from the TUN and payloads from links go through the pipeline and out on the other side.
+
+    egress   TUN → peer:  _tun_readable → Pipeline.egress → the session's queue → pump → LinkPort.send → lane
+    ingress  peer → TUN:  received → LinkPort.decode → Pipeline.ingress → TUN
+
+Nothing here blocks, and nothing here waits for one peer: a link that takes no more leaves its packets in its session's
+queue, which is bounded, and is pumped again when the link says that it is writable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from vpnrs_core.counters import DropCounts
+from vpnrs_core.engine.link import LinkPort
+from vpnrs_core.errors import HostError
+from vpnrs_core.interfaces import LinkScheduler
+from vpnrs_core.interfaces.tun import TunDevice
+from vpnrs_core.packet.icmp import packet_too_big
+from vpnrs_core.packet.packet import Packet
+from vpnrs_core.pipeline.pipeline import Peer, Pipeline
+
+# What one wake-up reads from the TUN: enough to fill batches, little enough that the socket is served in between.
+READ_PACKETS = 64
+READ_BYTES = 256 * 1024
+
+# What one pull takes from a session's queue: a few super-packets, so that sparse flows get their turn soon.
+PULL_BYTES = 128 * 1024
+
+# The smallest MTU an ICMP error may name: RFC 8200 for IPv6, RFC 791 for IPv4.
+SMALLEST_MTU = {4: 68, 6: 1280}
+
+
+class Datapath:
+    """Moves batches between one TUN and the links of all sessions. Used from the loop's thread only."""
+
+    def __init__(
+        self,
+        tun: TunDevice,
+        pipeline: Pipeline,
+        drops: DropCounts,
+        scheduler: LinkScheduler,
+        on_tun_lost: Callable[[HostError], None],
+    ) -> None:
+        self.tun = tun
+        self.pipeline = pipeline
+        self._drops = drops
+        self._scheduler = scheduler
+        self._on_tun_lost = on_tun_lost
+        self._links: dict[Peer, list[LinkPort]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+
+    def start(self) -> None:
+        self._loop.add_reader(self.tun.fileno(), self._tun_readable)
+
+    def stop(self) -> None:
+        if self.tun.fileno() >= 0:
+            self._loop.remove_reader(self.tun.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def attach(self, peer: Peer, link: LinkPort) -> None:
+        """The link carries this peer's packets from now on."""
+        self._links.setdefault(peer, []).append(link)
+        self.pump(peer, self._now())
+
+    def detach(self, peer: Peer, link: LinkPort) -> None:
+        link.alive = False
+        links = self._links.get(peer, [])
+        if link in links:
+            links.remove(link)
+        if not links:
+            self._links.pop(peer, None)
+
+    def received(self, peer: Peer, link: LinkPort, payloads: Sequence[bytes]) -> None:
+        """A batch of payloads from a peer's link."""
+        now = self._now()
+        session = peer.session
+        packets = link.decode(payloads, partial(self._drops.count, packets=1))
+        for packet in packets:
+            packet.session = session
+        self.pipeline.ingress(peer, packets, now)
+        self.finish(now)
+
+    def writable(self, peer: Peer, link: LinkPort) -> None:
+        """The link's lane takes more."""
+        if link.flush():
+            now = self._now()
+            self.pump(peer, now)
+            self.finish(now)
+
+    def finish(self, now: float) -> None:
+        """End of a turn: write what is for the TUN, pump who has something to send, set the timer."""
+        pipeline = self.pipeline
+        while True:
+            if pipeline.to_tun:
+                self._write_tun()
+            if not pipeline.ready:
+                break
+            ready = list(pipeline.ready)
+            pipeline.ready.clear()
+            for peer in ready:
+                self.pump(peer, now)
+        self._set_timer()
+
+    def pump(self, peer: Peer, now: float) -> None:
+        """Move packets from a peer's queue to its links, as far as they have room."""
+        links = self._links.get(peer)
+        if not links:
+            return
+        queue = peer.queue
+        while queue.bytes:
+            room = max([link.room() for link in links])
+            if room <= 0:
+                return
+            batch = queue.pull(min(room, PULL_BYTES), now)
+            if not batch:
+                return
+            for link, packet in self._scheduler.assign(batch, links, now):
+                assert isinstance(link, LinkPort)
+                if not self._fits(peer, packet) or not link.send(packet):
+                    self._too_big(peer, link, packet, now)
+
+    def _fits(self, peer: Peer, packet: Packet) -> bool:
+        return packet.largest_segment <= peer.mtu
+
+    def _too_big(self, peer: Peer, link: LinkPort, packet: Packet, now: float) -> None:
+        """What is too large for a path always gets an ICMP error and a count, never silence."""
+        self._drops.count("too_big", packet.segments, packet.ip_bytes)
+        mtu = max(SMALLEST_MTU[packet.version], min(peer.mtu, link.max_payload()))
+        # In the destination's name: a kernel ignores an error that arrives with one of its own addresses as the source.
+        error = packet_too_big(packet, mtu, packet.dst)
+        if error is not None:
+            self.pipeline.icmp(peer, error, now)
+
+    def _tun_readable(self) -> None:
+        try:
+            frames = self.tun.read_batch(READ_PACKETS, READ_BYTES)
+        except HostError as error:
+            self._loop.remove_reader(self.tun.fileno())
+            self._on_tun_lost(error)
+            return
+        now = self._now()
+        self.pipeline.egress([Packet(frame) for frame in frames], now)
+        self.finish(now)
+
+    def _write_tun(self) -> None:
+        packets = self.pipeline.to_tun
+        try:
+            written = self.tun.write_batch([packet.frame for packet in packets])
+        except HostError as error:
+            self._on_tun_lost(error)
+            written = 0
+        if written < len(packets):
+            self._drops.count("tun_write", len(packets) - written)
+        packets.clear()
+
+    def _set_timer(self) -> None:
+        """One timer serves stages, paced queues and everything else of the pipeline that waits for a time."""
+        at = self.pipeline.next_wake()
+        if at is None:
+            return
+        if self._timer is not None and self._timer_at <= at and not self._timer.cancelled():
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        now = self._now()
+        self.pipeline.wake(now)
+        self.finish(now)

@@ -1,0 +1,240 @@
+"""What every instance has, server or client: the order in which its parts start, and stop again in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import vpnrs_core
+from vpnrs_core.config.models import Configuration, ServerConfig
+from vpnrs_core.counters import DropCounts, Registry
+from vpnrs_core.engine.bus import EventBus
+from vpnrs_core.engine.containment import FailureReporter
+from vpnrs_core.engine.context import PluginContext
+from vpnrs_core.engine.control import answer, core_requests
+from vpnrs_core.engine.datapath import Datapath
+from vpnrs_core.engine.local import LocalSockets
+from vpnrs_core.engine.logs import log_event
+from vpnrs_core.engine.services import ServiceRunner
+from vpnrs_core.errors import ConfigError, HostError, VpnrsError
+from vpnrs_core.events import InstanceStarted, InstanceStopping
+from vpnrs_core.host.notify import Notifier
+from vpnrs_core.host.rundir import RunDir
+from vpnrs_core.host.setup import HostSetup
+from vpnrs_core.host.tun import Tun
+from vpnrs_core.interfaces import Address, ControlRequest, HostNeeds, Session, Store
+from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
+from vpnrs_core.plugins.load import Plugins, load_plugins
+from vpnrs_core.plugins.manager import call_each
+from vpnrs_core.plugins.selection import Selection, select
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Role(Protocol):
+    """What a server does differently from a client. Each method is called once, in this order."""
+
+    def make_pipeline(self, stages: Sequence[StageSpec]) -> Pipeline: ...
+    async def start(self) -> str:
+        """Bring the host up and begin to serve or connect → where, for the log."""
+
+    async def stop(self) -> None:
+        """Tell all peers, end all sessions. Called also when `start` failed half-way."""
+
+    def sessions(self) -> Sequence[Session]: ...
+    def status(self) -> Mapping[str, Any]:
+        """Fields of engine.status.InstanceStatus: state, and server or client."""
+
+
+class Instance:
+    """One run of one configuration. `run` returns when it has been stopped, or raises what made it impossible."""
+
+    def __init__(self, configuration: Configuration, enable: Sequence[str], block: Sequence[str]) -> None:
+        self.configuration = configuration
+        self.role: Literal["server", "client"] = configuration.role
+        self.name = configuration.instance
+        self.started_at = time.monotonic()
+        self.loop = asyncio.get_running_loop()
+        self.bus = EventBus()
+        self.reporter = FailureReporter(self.bus)
+        self.counters = Registry()
+        self.drops = DropCounts(self._undeclared_reason)
+        self.plugins: Plugins
+        self.selection: Selection
+        self.host: HostSetup
+        self.tun: Tun
+        self.pipeline: Pipeline
+        self.datapath: Datapath
+        self.stopping = False
+        self._enable, self._block = enable, block
+        self._stop_reason = asyncio.Event()
+        self._reason = ""
+        self._failure: VpnrsError | None = None
+        self._part: Role | None = None
+        self._handlers: dict[str, ControlRequest] = {}
+
+    async def run(self) -> None:
+        """Start, run until asked to stop, undo everything. Raises VpnrsError."""
+        self.bus.listen(log_event)
+        notifier = Notifier()
+        async with AsyncExitStack() as stack:
+            for number in STOP_SIGNALS:
+                self.loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
+                stack.callback(self.loop.remove_signal_handler, number)
+            await self._start(stack)
+            if self._failure is None and not self._stop_reason.is_set():
+                notifier.ready(f"{self.role} {self.name}")
+            await self._stop_reason.wait()
+            self.stopping = True
+            notifier.stopping(self._reason)
+            self.bus.emit(InstanceStopping(reason=self._reason))
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self, reason: str) -> None:
+        """Ask for a graceful end."""
+        self._reason = self._reason or reason
+        self._stop_reason.set()
+
+    def fail(self, error: VpnrsError) -> None:
+        """End with an error: `run` raises it after everything has been undone."""
+        self._failure = self._failure or error
+        self.stop(str(error))
+
+    # The start, in order; each part registers its end
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        rundir = stack.enter_context(RunDir.claim(self.name))
+        self.plugins = load_plugins(self.configuration, self._context, enable=self._enable, block=self._block)
+        self._close_declarations()
+        self._check_plugins()
+        self.selection = select(self.configuration, self.plugins.registry)
+        self.host = await HostSetup.open(rundir, self.bus.emit)
+        stack.push_async_callback(self._undo_host)
+        self.tun = Tun.open(self.configuration.tun.name, offload=self.configuration.tun.offload)
+        stack.callback(self.tun.close)
+        part = self._part = self._make_role()
+        self.pipeline = part.make_pipeline(
+            [StageSpec(entry.owner, entry.object) for entry in self.plugins.registry.all("packet_stages")]
+        )
+        self.counters.source(self.drops.samples)
+        self.counters.source(self.pipeline.samples)
+        self.datapath = Datapath(self.tun, self.pipeline, self.drops, self.selection.scheduler, self.fail)
+        stack.callback(self.datapath.stop)
+        await self._start_sockets(stack, rundir.path)
+        services = ServiceRunner([(e.owner, e.object) for e in self.plugins.registry.all("services")], self.bus)
+        stack.push_async_callback(services.stop)
+        stack.push_async_callback(self.selection.transport.close)
+        stack.push_async_callback(part.stop)
+        where = await part.start()
+        self.datapath.start()
+        services.start()
+        self.bus.emit(InstanceStarted(role=self.role, instance=self.name, where=where))
+
+    def _make_role(self) -> Role:
+        # Imported here: both import this module for its parts.
+        from vpnrs_core.engine.client import Client
+        from vpnrs_core.engine.server import Server
+
+        return Server(self) if isinstance(self.configuration, ServerConfig) else Client(self)
+
+    def _context(self, plugin: str) -> PluginContext:
+        return PluginContext(plugin, self, self.loop)
+
+    def _close_declarations(self) -> None:
+        """Loading has ended: drop reasons and counters are known, nothing may be added."""
+        for name in sorted(self.plugins.drop_reasons):
+            plugin, _, reason = name.partition(".")
+            self.drops.declare(plugin, reason)
+        self.drops.close()
+        self.counters.close()
+
+    def _check_plugins(self) -> None:
+        errors: list[str] = []
+        for _, findings in call_each(self.plugins.manager, "vpnrs_check", configuration=self.configuration):
+            errors += [finding.text for finding in findings if finding.level == "error"]
+        if errors:
+            raise ConfigError("\n".join(errors))
+
+    def _undeclared_reason(self, reason: str) -> None:
+        self.reporter.report("stages", "drop", f"reason {reason!r} was never declared", time.monotonic())
+
+    async def _start_sockets(self, stack: AsyncExitStack, directory: Path) -> None:
+        self._handlers = core_requests(self)
+        for entry in self.plugins.registry.all("control"):
+            self._handlers[entry.name] = entry.object
+        sockets = LocalSockets(directory, self._handlers)
+        await sockets.start()
+        stack.push_async_callback(sockets.close)
+
+    async def _undo_host(self) -> None:
+        try:
+            await self.host.undo()
+        finally:
+            await self.host.close()
+
+    # What plugins need of the host
+
+    def host_needs(self) -> HostNeeds:
+        """The needs of all plugins together."""
+        needs: list[HostNeeds] = [n for _, n in call_each(self.plugins.manager, "vpnrs_declare_host_needs")]
+        return HostNeeds(
+            to_tun=[network for n in needs for network in n.to_tun],
+            reserve=[address for n in needs for address in n.reserve],
+            masquerade=[network for n in needs for network in n.masquerade],
+            forwarding=any(n.forwarding for n in needs),
+        )
+
+    # What contexts and control requests reach
+
+    def path(self, relative: str) -> Path:
+        return self.configuration.path(relative)
+
+    def store(self) -> Store:
+        if not hasattr(self, "selection"):
+            raise LookupError("the store is chosen when all plugins have loaded; use it from a service or a request")
+        return self.selection.store
+
+    def sessions(self) -> Sequence[Session]:
+        return () if self._part is None else self._part.sessions()
+
+    def route(self, address: Address) -> Session | None:
+        return self.pipeline.route(address) if hasattr(self, "pipeline") else None
+
+    async def control(self, name: str, request: Mapping[str, Any], *, by: str, write: bool) -> Any:
+        """Ask a control request from inside. Raises ConfigError for an unknown name or a command without `write`."""
+        return await answer(self._handlers, name, request, write=write)
+
+    async def add_link(self, transport: str, where: str, via: str | None) -> None:
+        raise HostError(f"a second link to {where} cannot be added: this release carries one link a session")
+
+    def status(self) -> dict[str, Any]:
+        """Fields of engine.status.InstanceStatus."""
+        part = dict(self._part.status()) if self._part is not None else {}
+        if self.stopping or self._part is None:
+            part["state"] = "stopping" if self.stopping else "starting"
+        return {
+            "role": self.role,
+            "instance": self.name,
+            "version": vpnrs_core.__version__,
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self.started_at, 3),
+            "transport": self.configuration.transport,
+            "plugins": [
+                {"name": p.name, "version": p.version, "failures": self.reporter.counts.get(p.name, 0)}
+                for p in self.plugins.loaded
+            ],
+            "tun": {
+                "name": self.tun.name,
+                "mtu": self.configuration.tun.mtu,
+                "offloads": sorted(self.tun.offloads),
+            },
+            "drops": self.drops.nonzero(),
+            **part,
+        }

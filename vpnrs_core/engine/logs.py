@@ -1,0 +1,110 @@
+"""Logs are events rendered: one line of text for people, or one JSON object a line for programs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal, TextIO
+
+from vpnrs_core import events
+from vpnrs_core.events import Event
+
+LOGGER = "vpnrs"
+
+_WARNINGS: tuple[type[Event], ...] = (
+    events.AttemptRefused,
+    events.ConnectFailed,
+    events.Disconnected,
+    events.ServiceRestarted,
+    events.Missed,
+)
+_ERRORS: tuple[type[Event], ...] = (events.PluginFailed,)
+_DETAILS: tuple[type[Event], ...] = (events.ConnectionOpened, events.ConnectionClosed, events.HostChanged)
+
+
+def snake_case(name: str) -> str:
+    """SessionOpened → session_opened: the event's stable name in logs."""
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+def event_fields(event: Event) -> dict[str, Any]:
+    """An event's fields as JSON-ready values, `at` left out."""
+    return {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name != "at"}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return str(value)
+
+
+def level_of(event: Event) -> int:
+    """The log level that an event's type has. A plugin's own type may say it as LEVEL."""
+    if isinstance(level := getattr(type(event), "LEVEL", None), int):
+        return level
+    if isinstance(event, _ERRORS):
+        return logging.ERROR
+    if isinstance(event, _WARNINGS):
+        return logging.WARNING
+    return logging.DEBUG if isinstance(event, _DETAILS) else logging.INFO
+
+
+def log_event(event: Event) -> None:
+    """An EventBus listener."""
+    logger = logging.getLogger(LOGGER)
+    level = level_of(event)
+    if logger.isEnabledFor(level):
+        logger.log(level, snake_case(type(event).__name__), extra={"event": event})
+
+
+class HumanFormatter(logging.Formatter):
+    """2026-05-01 12:00:00 info session_opened session=… principal=alice"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        text = f"{stamp} {record.levelname.lower()} {record.getMessage()}"
+        event = getattr(record, "event", None)
+        if isinstance(event, Event):
+            text += "".join(f" {k}={_quote(v)}" for k, v in event_fields(event).items() if v not in ("", None))
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: at, level, event, and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"at": round(record.created, 6), "level": record.levelname.lower()}
+        event = getattr(record, "event", None)
+        if isinstance(event, Event):
+            line |= {"event": record.getMessage(), **event_fields(event)}
+        else:
+            line |= {"event": "message", "text": record.getMessage(), "logger": record.name}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _quote(value: Any) -> str:
+    text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+    return json.dumps(text) if " " in text or '"' in text else text
+
+
+def set_up_logging(level: str, style: Literal["human", "json"], stream: TextIO | None = None) -> logging.Logger:
+    """Log to stderr. `level` is a logging level's name in any case."""
+    logger = logging.getLogger(LOGGER)
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if style == "json" else HumanFormatter())
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    return logger

@@ -1,0 +1,197 @@
+"""The server: listens, lets the gate judge, and keeps the host as the sessions need it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vpnrs_core.config.models import ServerConfig
+from vpnrs_core.engine.gate import ServerGate
+from vpnrs_core.engine.judge import Judge
+from vpnrs_core.engine.report import engine_of, link_status, session_status
+from vpnrs_core.engine.sessions import Running, ServerSessions
+from vpnrs_core.errors import ConfigError, PluginError
+from vpnrs_core.events import ConnectionClosed, ConnectionOpened
+from vpnrs_core.interfaces import (
+    AddressAllocator,
+    Code,
+    Connection,
+    Contribution,
+    Listener,
+    Refuse,
+    Session,
+    SessionProtocol,
+)
+from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
+
+if TYPE_CHECKING:
+    from vpnrs_core.engine.instance import Instance
+
+FINGERPRINT_KEY = "core/fingerprint_key"
+# Seconds that peers may take to hear that the server stops.
+STOP_DEADLINE = 3.0
+
+
+class Server:
+    """interfaces of engine.instance.Role."""
+
+    def __init__(self, instance: Instance) -> None:
+        assert isinstance(instance.configuration, ServerConfig)
+        self._instance = instance
+        self._config = instance.configuration
+        allocator = instance.selection.allocator
+        if allocator is None:
+            raise ConfigError(f"{self._config.where}: a server needs an address allocator")
+        self._allocator: AddressAllocator = allocator
+        self._protocols = self._by_alpn()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._listener: Listener | None = None
+        self._live: ServerSessions | None = None
+        self._gate: ServerGate | None = None
+
+    def make_pipeline(self, stages: Sequence[StageSpec]) -> Pipeline:
+        return Pipeline(
+            "server",
+            stages,
+            self._instance.drops,
+            self._stage_failed,
+            isolation=self._config.session.isolation,
+            pools=self._allocator.prefixes,
+            own_addresses=[address for address, _ in self._allocator.server_addresses],
+        )
+
+    async def start(self) -> str:
+        instance, config = self._instance, self._config
+        needs = instance.host_needs()
+        for address in needs.reserve:
+            self._allocator.reserve(address)
+        await instance.host.configure_tun(instance.tun, self._allocator.server_addresses, config.tun.mtu)
+        instance.pipeline.set_tun_mtu(config.tun.mtu)
+        if needs.to_tun:
+            await instance.host.set_routes(needs.to_tun)
+        if config.forwarding.enable or needs.forwarding:
+            families = {prefix.version for prefix in self._allocator.prefixes}
+            await instance.host.enable_forwarding(4 in families, 6 in families)
+        self._live = ServerSessions(
+            instance.pipeline,
+            instance.datapath,
+            self._allocator,
+            instance.bus,
+            instance.reporter,
+            config.session.resume_window,
+            config.tun.mtu,
+        )
+        self._gate = self._make_gate(self._live, await self._fingerprint_key())
+        self._listener = await instance.selection.transport.listen(
+            config.listen, tuple(self._protocols), self._on_connection
+        )
+        return self._listener.where
+
+    async def stop(self) -> None:
+        if self._gate is not None:
+            self._gate.stopping = True
+        if self._live is not None:
+            await self._live.stop(Refuse(Code.SHUTTING_DOWN, detail="the server stops"))
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=STOP_DEADLINE)
+        if self._gate is not None:
+            await self._gate.finished()
+        if self._live is not None:
+            await self._live.released()
+        if self._listener is not None:
+            await self._listener.close()
+
+    def sessions(self) -> Sequence[Session]:
+        return list(self._live.table) if self._live is not None else []
+
+    def status(self) -> Mapping[str, Any]:
+        running = list(self._live.running.values()) if self._live is not None else []
+        return {
+            "state": "listening" if self._listener is not None else "starting",
+            "engine": engine_of(port for r in running for port in r.links),
+            "server": {
+                "listen": self._listener.where if self._listener is not None else self._config.listen,
+                "pools": [
+                    {"prefix": prefix, "leased": leased, "leasable": leasable}
+                    for prefix, leased, leasable in self._allocator.usage()
+                ],
+                "sessions": [self._session_status(r) for r in running],
+            },
+        }
+
+    def _session_status(self, running: Running) -> dict[str, Any]:
+        links = [link_status(port, link.notify, self._config.transport) for port, link in running.links.items()]
+        age = self._instance.loop.time() - running.opened_at
+        return session_status(running.record, running.peer, age, running.record.parked_at is not None, links)
+
+    # Connections
+
+    def _on_connection(self, connection: Connection) -> None:
+        protocol = self._protocols.get(connection.alpn)
+        if protocol is None or self._gate is None or self._gate.stopping:
+            connection.close(0, "not served")
+            return
+        task = self._instance.loop.create_task(self._serve(connection, protocol, self._gate))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, connection: Connection, protocol: SessionProtocol, gate: ServerGate) -> None:
+        """What a protocol raises closes this connection only."""
+        bus, source = self._instance.bus, connection.path.remote
+        bus.emit(ConnectionOpened(source=source, transport=self._config.transport, alpn=connection.alpn))
+        reason = "ended"
+        try:
+            await protocol.serve(connection, gate)
+        except Exception as exc:
+            reason = type(exc).__name__
+            self._instance.reporter.report(protocol.NAME, "serve", exc, self._instance.loop.time())
+            connection.close(1, "internal error")
+        finally:
+            bus.emit(ConnectionClosed(source=source, code=0, reason=reason))
+
+    # Set-up
+
+    def _by_alpn(self) -> dict[str, SessionProtocol]:
+        """The server's order decides: the built-ins, vpnrs/1 first, then as plugins were loaded."""
+        entries = self._instance.plugins.registry.all("session_protocols")
+        lacks = self._instance.selection.transport.LACKS
+        found = {alpn: e.object for e in entries if not e.object.WANTS & lacks for alpn in e.object.ALPNS}
+        if not found:
+            raise PluginError(f"no session protocol fits transport {self._config.transport!r}")
+        return found
+
+    def _make_gate(self, live: ServerSessions, key: bytes) -> ServerGate:
+        instance, config = self._instance, self._config
+        registry = instance.plugins.registry
+        methods = {entry.name: entry for entry in registry.all("authenticators") if entry.name in config.auth.methods}
+        judge = Judge(
+            methods, registry.all("admission_checks"), registry.all("grant_contributors"), key, instance.reporter
+        )
+        base = Contribution(routes=config.session.routes, dns=config.session.dns, mtu=config.tun.mtu)
+        return ServerGate(
+            judge,
+            live,
+            self._allocator,
+            [entry.object for entry in registry.all("datagram_codecs") if hasattr(entry.object, "PREFERENCE")],
+            instance.tun.offloads,
+            base,
+            instance.bus,
+            instance.reporter,
+            config.session.max_sessions,
+        )
+
+    async def _fingerprint_key(self) -> bytes:
+        """Kept in the store, so that gateways that share one name the same credential alike."""
+        store = self._instance.selection.store
+        await store.add(FINGERPRINT_KEY, os.urandom(32))
+        value = await store.get(FINGERPRINT_KEY)
+        if value is None:
+            raise PluginError(f"store {store.NAME!r} lost the key that credentials are fingerprinted with")
+        return value.data
+
+    def _stage_failed(self, plugin: str, where: str, exc: BaseException) -> None:
+        self._instance.reporter.report(plugin, where, exc, self._instance.loop.time())

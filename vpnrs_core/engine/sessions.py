@@ -1,0 +1,271 @@
+"""The server's sessions while they run: carries out what the session table decides, on links, pipeline and leases."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from vpnrs_core.engine.bus import EventBus
+from vpnrs_core.engine.containment import FailureReporter
+from vpnrs_core.engine.datapath import Datapath
+from vpnrs_core.engine.link import LinkPort
+from vpnrs_core.events import PathChanged, SessionChanged, SessionClosed, SessionParked
+from vpnrs_core.interfaces import (
+    AddressAllocator,
+    Contribution,
+    Granted,
+    GrantListener,
+    Lease,
+    PathFacts,
+    Refuse,
+)
+from vpnrs_core.pipeline.pipeline import Peer, Pipeline
+from vpnrs_core.session.grants import MergedGrant, merge
+from vpnrs_core.session.leases import ReleaseLeases
+from vpnrs_core.session.session import SessionRecord
+from vpnrs_core.session.table import Action, CloseLink, Ended, Parked, SessionTable, carry_out
+
+
+@dataclass
+class Running:
+    """What the engine keeps of one session besides its record. `contributions` made its grant, in order."""
+
+    record: SessionRecord
+    peer: Peer
+    opened_at: float
+    contributions: list[tuple[str, Contribution]]
+    links: dict[LinkPort, ServerLink] = field(default_factory=dict)
+
+
+class ServerLink:
+    """interfaces.OpenedLink: one link of a session, as its protocol feeds it."""
+
+    def __init__(
+        self, sessions: ServerSessions, running: Running, port: LinkPort, granted: Granted, notify: GrantListener | None
+    ) -> None:
+        self._sessions = sessions
+        self.running = running
+        self.port = port
+        self.granted = granted
+        self.notify = notify
+        self._closed = False
+
+    @property
+    def session(self) -> SessionRecord:
+        return self.running.record
+
+    def received(self, payloads: Sequence[bytes]) -> None:
+        self._sessions.datapath.received(self.running.peer, self.port, payloads)
+
+    def writable(self) -> None:
+        self._sessions.datapath.writable(self.running.peer, self.port)
+
+    def ext(self, codec: str, body: bytes) -> None:
+        """No codec of the core has messages; one that nobody takes is ignored, as unknown capsules are."""
+
+    def path_changed(self, path: PathFacts) -> None:
+        self._sessions.bus.emit(PathChanged(session=self.session.id, local=path.local, remote=path.remote))
+
+    def closed(self, reason: str, *, graceful: bool = False) -> None:
+        if not self._closed:
+            self._closed = True
+            self._sessions.link_closed(self, reason, graceful)
+
+
+class ServerSessions:
+    """Used from the loop's thread only. `now` is the loop's clock."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        datapath: Datapath,
+        allocator: AddressAllocator,
+        bus: EventBus,
+        reporter: FailureReporter,
+        resume_window: float,
+        default_mtu: int,
+    ) -> None:
+        self.table = SessionTable(os.urandom, resume_window)
+        self.running: dict[str, Running] = {}
+        self.datapath = datapath
+        self.bus = bus
+        self.default_mtu = default_mtu
+        self._pipeline = pipeline
+        self._allocator = allocator
+        self._reporter = reporter
+        self._loop = asyncio.get_running_loop()
+        self._releases: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # A session begins, changes, ends
+
+    def start(
+        self, record: SessionRecord, merged: MergedGrant, contributions: list[tuple[str, Contribution]]
+    ) -> Running:
+        """Give a granted session its place in the pipeline. Raises PluginError when a stage cannot be bound."""
+        peer = self._pipeline.open(record, mtu=merged.mtu, up=merged.up, down=merged.down)
+        running = Running(record, peer, self._loop.time(), contributions)
+        self.running[record.id] = running
+        return running
+
+    def link_up(self, running: Running, link: ServerLink) -> None:
+        """The link carries the session's packets from now on."""
+        running.links[link.port] = link
+        self.datapath.attach(running.peer, link.port)
+        self._set_timer()
+
+    def link_closed(self, link: ServerLink, reason: str, graceful: bool) -> None:
+        """A protocol says that its link is gone."""
+        running = link.running
+        self._detach(running, link.port)
+        session = running.record.id
+        self.carry_out(self.table.link_down(session, link.port, self._loop.time(), graceful=graceful, reason=reason))
+
+    def end(self, session: str, refuse: Refuse) -> None:
+        self.carry_out(self.table.end(session, refuse))
+
+    def end_later(self, record: SessionRecord, refuse: Refuse) -> None:
+        """Session.end: after the current turn, so that a stage may call it."""
+        self._loop.call_soon(self.end, record.id, refuse)
+
+    def change_later(self, record: SessionRecord, contribution: Contribution) -> None:
+        """Session.change: after the current turn."""
+        self._loop.call_soon(self._change, record, contribution)
+
+    def _change(self, record: SessionRecord, contribution: Contribution) -> None:
+        running = self.running.get(record.id)
+        if running is None:
+            return
+        contributions = [*running.contributions, ("session.change", contribution)]
+        merged = merge(record.principal, contributions, default_mtu=self.default_mtu, wall=time.time())
+        if isinstance(merged, Refuse):
+            # A change that contradicts the grant must not leave the old one in force as if nothing had been asked.
+            self.end(record.id, merged)
+            return
+        running.contributions = contributions
+        self.apply(running, merged)
+        self.bus.emit(SessionChanged(session=record.id, principal=record.principal.name, what="grant"))
+
+    def apply(self, running: Running, merged: MergedGrant) -> None:
+        """Put a grant in force and tell the peer on every link."""
+        record = running.record
+        record.granted = self.with_grant(record.granted, merged)
+        record.facts = merged.facts
+        record.expires_at = self.monotonic(merged.expires)
+        self._pipeline.change(running.peer, mtu=merged.mtu, up=merged.up, down=merged.down)
+        for link in running.links.values():
+            if link.notify is not None:
+                link.notify.grant_changed(record.granted)
+        self._set_timer()
+
+    @staticmethod
+    def with_grant(granted: Granted, merged: MergedGrant) -> Granted:
+        """The grant with what the contributions came to."""
+        return replace(
+            granted,
+            routes=merged.routes,
+            dns=merged.dns,
+            mtu=merged.mtu,
+            up=merged.up,
+            down=merged.down,
+            expires=merged.expires,
+            facts=merged.public_facts(),
+        )
+
+    def monotonic(self, expires: float | None) -> float | None:
+        """A POSIX time as the loop's."""
+        return None if expires is None else self._loop.time() + (expires - time.time())
+
+    async def free_longest_parked(self) -> bool:
+        """End the session that has been parked longest, its leases released. False: none is parked."""
+        actions = self.table.take_longest_parked()
+        self.carry_out(actions)
+        await self.released()
+        return bool(actions)
+
+    async def stop(self, refuse: Refuse) -> None:
+        """End all sessions and wait until their leases are given back."""
+        for record in self.table:
+            self.end(record.id, refuse)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.released()
+
+    async def released(self) -> None:
+        """Wait for all releases under way."""
+        if self._releases:
+            await asyncio.gather(*self._releases, return_exceptions=True)
+
+    # What the table decides
+
+    def carry_out(self, actions: list[Action]) -> None:
+        carry_out(actions, self._do, self._failed)
+        self._set_timer()
+
+    def _do(self, action: Action) -> None:
+        if isinstance(action, CloseLink):
+            self._close_link(action)
+        elif isinstance(action, Parked):
+            record = action.session
+            self.bus.emit(
+                SessionParked(
+                    session=record.id,
+                    principal=record.principal.name,
+                    window=self.table.resume_window,
+                    reason=action.reason,
+                )
+            )
+        elif isinstance(action, Ended):
+            self._ended(action)
+        elif isinstance(action, ReleaseLeases):
+            self.release(action.session, action.leases)
+
+    def _close_link(self, action: CloseLink) -> None:
+        running = self.running[action.session.id]
+        assert isinstance(action.link, LinkPort)
+        link = self._detach(running, action.link)
+        if link is not None and link.notify is not None:
+            link.notify.ended(action.refuse)
+
+    def _ended(self, action: Ended) -> None:
+        record = action.session
+        running = self.running.pop(record.id)
+        counters = running.peer.counters.as_dict()
+        self._pipeline.close(running.peer, action.reason)
+        self.bus.emit(
+            SessionClosed(session=record.id, principal=record.principal.name, reason=action.reason, counters=counters)
+        )
+
+    def _detach(self, running: Running, port: LinkPort) -> ServerLink | None:
+        self.datapath.detach(running.peer, port)
+        return running.links.pop(port, None)
+
+    def release(self, session: str, leases: tuple[Lease, ...]) -> None:
+        """Give leases back; a failing allocator is named and costs nobody else anything."""
+        task = self._loop.create_task(self._release(session, leases))
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
+    async def _release(self, session: str, leases: tuple[Lease, ...]) -> None:
+        try:
+            await self._allocator.release(session, leases)
+        except Exception as exc:
+            self._reporter.report(self._allocator.NAME, "release", exc, self._loop.time())
+
+    def _failed(self, action: Action, exc: Exception) -> None:
+        self._reporter.report("core", type(action).__name__, exc, self._loop.time())
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.table.next_deadline()
+        if due is not None:
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.carry_out(self.table.tick(self._loop.time()))

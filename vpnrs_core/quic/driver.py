@@ -6,11 +6,12 @@ import abc
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from vpnrs_core.interfaces.common import Seconds
 from vpnrs_core.interfaces.engine import EngineConnection, SocketAddress
-from vpnrs_core.quic.connection import CLOSE_GOING_AWAY, QuicConnection
+from vpnrs_core.quic.codes import CLOSE_GOING_AWAY
+from vpnrs_core.quic.connection import QuicConnection
 from vpnrs_core.quic.demux import Demux
 from vpnrs_core.quic.settings import QuicConfig
 from vpnrs_core.quic.udp import Received, SocketCounters, UdpSocket, bursts, host_text, path_payload
@@ -55,13 +56,19 @@ class Driver(abc.ABC):
     def counters(self) -> SocketCounters:
         return self._socket.counters
 
-    @property
-    def gso(self) -> bool:
-        return self._socket.gso
-
-    @property
-    def gro(self) -> bool:
-        return self._socket.gro
+    def facts(self) -> Mapping[str, int]:
+        """The socket's, for status: a server's connections share them."""
+        counters = self.counters
+        return {
+            "udp_bytes_in": counters.bytes_in,
+            "udp_packets_in": counters.packets_in,
+            "udp_bytes_out": counters.bytes_out,
+            "udp_packets_out": counters.packets_out,
+            "udp_packets_lost": counters.lost,
+            "udp_packets_too_large": counters.too_large,
+            "gso": int(self._socket.gso),
+            "gro": int(self._socket.gro),
+        }
 
     def payload_limit(self, address: SocketAddress) -> int:
         return self._limits.get(address, self.config.max_udp_payload)

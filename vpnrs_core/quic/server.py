@@ -10,7 +10,8 @@ from collections.abc import Callable
 from vpnrs_core.interfaces.common import Seconds
 from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings
 from vpnrs_core.quic.budget import Admission, CpuBudget
-from vpnrs_core.quic.connection import CLOSE_INTERNAL, QuicConnection
+from vpnrs_core.quic.codes import CLOSE_INTERNAL
+from vpnrs_core.quic.connection import QuicConnection
 from vpnrs_core.quic.demux import Accepted, Gatehouse, Reply
 from vpnrs_core.quic.driver import Driver
 from vpnrs_core.quic.settings import QuicConfig

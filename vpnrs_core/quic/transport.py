@@ -15,7 +15,8 @@ from vpnrs_core.errors import AuthRejected, ConfigError, HostError, PeerError, P
 from vpnrs_core.interfaces.common import Network
 from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings, SocketAddress
 from vpnrs_core.interfaces.transport import Connection
-from vpnrs_core.quic.connection import CLOSE_IDENTITY, QuicConnection
+from vpnrs_core.quic.codes import CLOSE_IDENTITY
+from vpnrs_core.quic.connection import QuicConnection
 from vpnrs_core.quic.driver import ClientDriver, Driver
 from vpnrs_core.quic.identity import load_key_pair, parse_pin, pin_of_spki
 from vpnrs_core.quic.resolve import resolve, split_where

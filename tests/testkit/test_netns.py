@@ -31,6 +31,7 @@ def test_long_labels_give_interfaces_the_kernel_takes(netns):
     assert all(len(name) <= 15 for name in netns.connect(one, two, "10.202.1.0/24"))
 
 
+@pytest.mark.usefixtures("netns")
 def test_everything_goes_on_failure_too():
     with pytest.raises(RuntimeError, match="on purpose"), Topology() as net:  # noqa: PT012  # the topology is the point
         here = net.namespace("here")
@@ -51,6 +52,7 @@ def test_a_process_that_ignores_sigterm_is_ended_too(netns, monkeypatch):
     assert child.returncode == -9
 
 
+@pytest.mark.usefixtures("netns")
 def test_namespaces_go_when_python_exits_without_closing_them():
     program = "from vpnrs_core.testkit.netns import *; t = Topology(); print(t.namespace('left').name)"
     name = subprocess.check_output([sys.executable, "-c", program], text=True).strip()

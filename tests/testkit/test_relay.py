@@ -134,8 +134,9 @@ async def test_a_blackout_loses_and_its_end_restores():
     async with path() as (client, relay, server):
         relay.blackout(True)
         client.send(b"lost")
-        while relay.up.counts["lost_blackout"] == 0:  # noqa: ASYNC110  # a socket of the kernel's sets no Event
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(5):
+            while relay.up.counts["lost_blackout"] == 0:  # noqa: ASYNC110  # a socket of the kernel's sets no Event
+                await asyncio.sleep(0.001)
         relay.blackout(False)
         client.send(b"found")
         assert (await server.take())[0] == b"found"

@@ -43,7 +43,7 @@ def preflight(plan: Plan) -> list[Finding]:
                 name = key.replace("/", ".")
                 findings.append(
                     Finding("warning", f"{name} is off: clients reach this host and nothing behind it; "
-                            f"turn it on with 'sysctl -w {name}=1', or let the server do it")
+                            f"turn it on with 'sysctl -w {name}=1', or set 'enable = true' under [forwarding]")
                 )  # fmt: skip
     return findings
 

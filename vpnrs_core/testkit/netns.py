@@ -208,7 +208,8 @@ def unavailable() -> str | None:
 
 def enter_user_namespace() -> str | None:
     """Make this process root in user, mount and network namespaces of its own, so that an ordinary user can make
-    further ones. One thread only, and for good → why it was not possible, or None."""
+    further ones. One thread only, and for good: other networks are out of reach afterwards, loopback is a new one.
+    → why it was not possible, or None."""
     libc = ctypes.CDLL(None, use_errno=True)
     uid, gid = os.geteuid(), os.getegid()
     clone_newuser, clone_newns = 0x10000000, 0x00020000
@@ -220,6 +221,7 @@ def enter_user_namespace() -> str | None:
     # `ip netns` keeps its handles in /run/netns, which belongs to the real root.
     if libc.mount(b"tmpfs", b"/run", b"tmpfs", 0, None):
         return f"cannot mount a /run of our own: {os.strerror(ctypes.get_errno())}"
+    _ip("link", "set", "dev", "lo", "up")
     return None
 
 

@@ -30,6 +30,7 @@ CORE_REASONS: Mapping[str, str] = {
     "bad_offload": "a segment or partial checksum from the peer breaks the rules of its codec",
     "unknown_context": "a payload from the peer names no codec of this link",
     "bad_payload": "a payload from the peer that its codec cannot decode",
+    "plugin_error": "a plugin's codec or link scheduler raised",
     "tun_write": "the kernel refused the packet at the TUN",
 }
 

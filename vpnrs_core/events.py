@@ -45,8 +45,9 @@ class ConnectionOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionClosed(Event):
+    """`reason` is "ended", or the type of what the session protocol raised."""
+
     source: str
-    code: int
     reason: str
 
 

@@ -10,10 +10,10 @@ queue, which is bounded, and is pumped again when the link says that it is writa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 
 from vpnrs_core.counters import DropCounts
+from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.errors import HostError
 from vpnrs_core.interfaces import LinkScheduler
@@ -42,12 +42,14 @@ class Datapath:
         pipeline: Pipeline,
         drops: DropCounts,
         scheduler: LinkScheduler,
+        reporter: FailureReporter,
         on_tun_lost: Callable[[HostError], None],
     ) -> None:
         self.tun = tun
         self.pipeline = pipeline
         self._drops = drops
         self._scheduler = scheduler
+        self._reporter = reporter
         self._on_tun_lost = on_tun_lost
         self._links: dict[Peer, list[LinkPort]] = {}
         self._loop = asyncio.get_running_loop()
@@ -80,10 +82,12 @@ class Datapath:
     def received(self, peer: Peer, link: LinkPort, payloads: Sequence[bytes]) -> None:
         """A batch of payloads from a peer's link."""
         now = self._now()
-        session = peer.session
-        packets = link.decode(payloads, partial(self._drops.count, packets=1))
-        for packet in packets:
-            packet.session = session
+        try:
+            packets = link.decode(payloads, self._drops.count)
+        except Exception as exc:
+            self._reporter.report("codec", "decode", exc, now)
+            self._drops.count("plugin_error", len(payloads), sum(map(len, payloads)))
+            return
         self.pipeline.ingress(peer, packets, now)
         self.finish(now)
 
@@ -121,13 +125,26 @@ class Datapath:
             batch = queue.pull(min(room, PULL_BYTES), now)
             if not batch:
                 return
-            for link, packet in self._scheduler.assign(batch, links, now):
-                assert isinstance(link, LinkPort)
-                if not self._fits(peer, packet) or not link.send(packet):
-                    self._too_big(peer, link, packet, now)
+            self._send(peer, links, batch, now)
 
-    def _fits(self, peer: Peer, packet: Packet) -> bool:
-        return packet.largest_segment <= peer.mtu
+    def _send(self, peer: Peer, links: list[LinkPort], batch: list[Packet], now: float) -> None:
+        """Let the scheduler assign a batch, and its links carry it. What it gives to no link is counted."""
+        left = {id(packet): packet for packet in batch}
+        try:
+            for link, packet in self._scheduler.assign(batch, links, now):
+                left.pop(id(packet), None)
+                assert isinstance(link, LinkPort)
+                if packet.largest_segment > peer.mtu or not link.send(packet):
+                    self._too_big(peer, link, packet, now)
+        except Exception as exc:
+            self._reporter.report(f"{self._scheduler.NAME} scheduler or codec", "assign, encode", exc, now)
+            self._drop_all(left.values(), "plugin_error")
+        else:
+            self._drop_all(left.values(), "no_link")
+
+    def _drop_all(self, packets: Iterable[Packet], reason: str) -> None:
+        for packet in packets:
+            self._drops.count(reason, packet.segments, packet.ip_bytes)
 
     def _too_big(self, peer: Peer, link: LinkPort, packet: Packet, now: float) -> None:
         """What is too large for a path always gets an ICMP error and a count, never silence."""

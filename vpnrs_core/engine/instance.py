@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -15,12 +16,15 @@ import vpnrs_core
 from vpnrs_core.config.models import Configuration, ServerConfig
 from vpnrs_core.counters import DropCounts, Registry
 from vpnrs_core.engine.bus import EventBus
+from vpnrs_core.engine.client import Client
 from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.context import PluginContext
 from vpnrs_core.engine.control import answer, core_requests
 from vpnrs_core.engine.datapath import Datapath
 from vpnrs_core.engine.local import LocalSockets
-from vpnrs_core.engine.logs import log_event
+from vpnrs_core.engine.logs import LOGGER, log_event
+from vpnrs_core.engine.needs import merge_needs
+from vpnrs_core.engine.server import Server
 from vpnrs_core.engine.services import ServiceRunner
 from vpnrs_core.errors import ConfigError, HostError, VpnrsError
 from vpnrs_core.events import InstanceStarted, InstanceStopping
@@ -67,6 +71,7 @@ class Instance:
         self.drops = DropCounts(self._undeclared_reason)
         self.plugins: Plugins
         self.selection: Selection
+        self.needs: HostNeeds
         self.host: HostSetup
         self.tun: Tun
         self.pipeline: Pipeline
@@ -115,6 +120,7 @@ class Instance:
         self._close_declarations()
         self._check_plugins()
         self.selection = select(self.configuration, self.plugins.registry)
+        self.needs = merge_needs(call_each(self.plugins.manager, "vpnrs_declare_host_needs"))
         self.host = await HostSetup.open(rundir, self.bus.emit)
         stack.push_async_callback(self._undo_host)
         self.tun = Tun.open(self.configuration.tun.name, offload=self.configuration.tun.offload)
@@ -125,7 +131,9 @@ class Instance:
         )
         self.counters.source(self.drops.samples)
         self.counters.source(self.pipeline.samples)
-        self.datapath = Datapath(self.tun, self.pipeline, self.drops, self.selection.scheduler, self.fail)
+        self.datapath = Datapath(
+            self.tun, self.pipeline, self.drops, self.selection.scheduler, self.reporter, self.fail
+        )
         stack.callback(self.datapath.stop)
         await self._start_sockets(stack, rundir.path)
         services = ServiceRunner([(e.owner, e.object) for e in self.plugins.registry.all("services")], self.bus)
@@ -138,10 +146,6 @@ class Instance:
         self.bus.emit(InstanceStarted(role=self.role, instance=self.name, where=where))
 
     def _make_role(self) -> Role:
-        # Imported here: both import this module for its parts.
-        from vpnrs_core.engine.client import Client
-        from vpnrs_core.engine.server import Server
-
         return Server(self) if isinstance(self.configuration, ServerConfig) else Client(self)
 
     def _context(self, plugin: str) -> PluginContext:
@@ -156,11 +160,13 @@ class Instance:
         self.counters.close()
 
     def _check_plugins(self) -> None:
-        errors: list[str] = []
-        for _, findings in call_each(self.plugins.manager, "vpnrs_check", configuration=self.configuration):
-            errors += [finding.text for finding in findings if finding.level == "error"]
+        found = call_each(self.plugins.manager, "vpnrs_check", configuration=self.configuration)
+        findings = [finding for _, several in found for finding in several]
+        errors = [finding.text for finding in findings if finding.level == "error"]
         if errors:
             raise ConfigError("\n".join(errors))
+        for finding in findings:
+            logging.getLogger(LOGGER).warning(finding.text)
 
     def _undeclared_reason(self, reason: str) -> None:
         self.reporter.report("stages", "drop", f"reason {reason!r} was never declared", time.monotonic())
@@ -178,18 +184,6 @@ class Instance:
             await self.host.undo()
         finally:
             await self.host.close()
-
-    # What plugins need of the host
-
-    def host_needs(self) -> HostNeeds:
-        """The needs of all plugins together."""
-        needs: list[HostNeeds] = [n for _, n in call_each(self.plugins.manager, "vpnrs_declare_host_needs")]
-        return HostNeeds(
-            to_tun=[network for n in needs for network in n.to_tun],
-            reserve=[address for n in needs for address in n.reserve],
-            masquerade=[network for n in needs for network in n.masquerade],
-            forwarding=any(n.forwarding for n in needs),
-        )
 
     # What contexts and control requests reach
 

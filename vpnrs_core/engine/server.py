@@ -64,7 +64,7 @@ class Server:
 
     async def start(self) -> str:
         instance, config = self._instance, self._config
-        needs = instance.host_needs()
+        needs = instance.needs
         for address in needs.reserve:
             self._allocator.reserve(address)
         await instance.host.configure_tun(instance.tun, self._allocator.server_addresses, config.tun.mtu)
@@ -151,7 +151,7 @@ class Server:
             self._instance.reporter.report(protocol.NAME, "serve", exc, self._instance.loop.time())
             connection.close(1, "internal error")
         finally:
-            bus.emit(ConnectionClosed(source=source, code=0, reason=reason))
+            bus.emit(ConnectionClosed(source=source, reason=reason))
 
     # Set-up
 

@@ -76,6 +76,8 @@ class Tunnel:
             else:
                 await host.configure_tun(instance.tun, addresses, mtu)
                 self._configured = True
+                if instance.needs.forwarding:
+                    await host.enable_forwarding(True, True)
             await host.set_routes(self.routes, self._underlay(granted))
             instance.pipeline.set_tun_mtu(mtu)
             return self._place(granted, mtu)
@@ -123,14 +125,17 @@ class Tunnel:
         )
 
     def _wanted_routes(self, granted: Granted) -> tuple[Network, ...]:
-        """Ours and, if we accept them, the server's; only of families that we have an address of."""
+        """Ours, those that plugins need, and the server's if we accept them; only of families that we have an address
+        of."""
         families = {address.version for address, _ in granted.addresses}
         pushed = granted.routes if self._config.accept_routes else ()
-        return tuple(dict.fromkeys(n for n in (*self._config.routes, *pushed) if n.version in families))
+        wanted = (*self._config.routes, *self._instance.needs.to_tun, *pushed)
+        return tuple(dict.fromkeys(network for network in wanted if network.version in families))
 
     def _underlay(self, granted: Granted) -> list[Network]:
         named = [*self._instance.selection.transport.underlay(), *granted.underlay]
-        return [ip_network(entry) if isinstance(entry, str) else entry for entry in named]
+        # A scope (fe80::1%eth0) says which link an address is on; a route is about the address alone.
+        return [ip_network(entry.partition("%")[0]) if isinstance(entry, str) else entry for entry in named]
 
 
 class ClientSideLink:

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.containment import FailureReporter
@@ -189,8 +189,12 @@ class ServerGate:
             self._check_place()
             record = self._record(request, session, principal, holder, merged)
             running = self._sessions.start(record, merged, contributions)
-            link = self._link(request, running)
-            self._sessions.carry_out(self._sessions.table.open(record, link.port))
+            try:
+                link = self._link(request, running)
+                self._sessions.carry_out(self._sessions.table.open(record, link.port))
+            except BaseException:
+                self._sessions.undo_start(running)
+                raise
         except BaseException:
             for action in holder.release():
                 self._sessions.release(action.session, action.leases)
@@ -250,11 +254,22 @@ class ServerGate:
         """Leases. An exhausted pool takes back those of the session that has been parked longest."""
         while True:
             try:
-                async with asyncio.timeout(DEADLINE):
-                    return await self._allocator.acquire(session, principal, wanted)
+                async with asyncio.timeout(DEADLINE) as limit:
+                    leases = await self._allocator.acquire(session, principal, wanted)
             except PoolExhausted as exc:
                 if not await self._sessions.free_longest_parked():
                     raise Refused(Refuse(Code.POOL_EXHAUSTED, detail=str(exc))) from exc
+            except Exception as exc:
+                self._allocator_failed(f"took longer than {DEADLINE:g} s" if limit.expired() else exc)
+            else:
+                if leases and all(isinstance(lease, Lease) for lease in leases):
+                    return leases
+                self._allocator_failed(f"returned {leases!r}, no leases")
+
+    def _allocator_failed(self, what: Exception | str) -> NoReturn:
+        self._reporter.report(self._allocator.NAME, "acquire", what, time.monotonic())
+        text = what if isinstance(what, str) else f"{type(what).__name__}: {what}"
+        raise Refused(Refuse(Code.INTERNAL, detail=f"allocator {self._allocator.NAME}, acquire: {text}"))
 
     # What an attempt comes to
 

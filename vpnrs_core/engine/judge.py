@@ -9,6 +9,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from vpnrs_core.engine.containment import FailureReporter
@@ -86,16 +87,18 @@ class Judge:
             self._fail(entry.owner, "identify", exc)
         if identity is None:
             return None
+        if not isinstance(identity, bytes):
+            self._fail(entry.owner, "identify", f"returned {type(identity).__name__}, not bytes or None")
         return hmac.new(self._key, method.encode() + b"\0" + identity, hashlib.sha256).digest()[:FINGERPRINT_BYTES]
 
     async def before(self, attempt: Attempt) -> None:
         """All checks, any of which may veto. Raises Refused."""
         for entry in self._checks:
-            verdict = await self._call(entry.owner, "before", entry.object.before(attempt))
+            verdict = await self._call(entry.owner, "before", partial(entry.object.before, attempt))
             if isinstance(verdict, Refuse):
                 raise Refused(verdict)
             if not isinstance(verdict, Admit):
-                self._fail(entry.owner, "before", f"returned {verdict!r}, not Admit or Refuse")
+                self._fail(entry.owner, "before", f"returned {type(verdict).__name__}, not Admit or Refuse")
 
     async def authenticate(self, course: Course, credential: Credential, channel: bytes, ask: Ask | None) -> Principal:
         """The method's rounds. Raises Refused."""
@@ -110,12 +113,14 @@ class Judge:
             half = authenticator.server()
         except Exception as exc:
             self._fail(entry.owner, "server", exc)
-        verdict = await self._call(entry.owner, "begin", half.begin(course.attempt, credential, channel))
+        hook = "begin"
+        verdict = await self._call(entry.owner, hook, lambda: half.begin(course.attempt, credential, channel))
         for _ in range(MAX_ROUNDS):
             if not isinstance(verdict, Challenge):
                 break
+            hook = "answer"
             verdict = await self._round(course, entry, half, verdict, ask)
-        return self._accepted(course, entry, verdict)
+        return self._accepted(course, entry, hook, verdict)
 
     async def _round(
         self, course: Course, entry: Entry, half: ServerHalf, challenge: Challenge, ask: Ask | None
@@ -131,9 +136,9 @@ class Judge:
         if fingerprint is not None and fingerprint != course.attempt.fingerprint:
             course.attempt = replace(course.attempt, fingerprint=fingerprint)
             await self.before(course.attempt)
-        return await self._call(entry.owner, "answer", half.answer(body))
+        return await self._call(entry.owner, "answer", partial(half.answer, body))
 
-    def _accepted(self, course: Course, entry: Entry, verdict: Verdict) -> Principal:
+    def _accepted(self, course: Course, entry: Entry, hook: str, verdict: Verdict) -> Principal:
         if isinstance(verdict, Reject):
             raise Refused(Refuse(Code.AUTH_FAILED, detail=verdict.detail))
         if isinstance(verdict, Challenge):
@@ -143,7 +148,7 @@ class Judge:
             or not isinstance(verdict.principal, Principal)
             or not verdict.principal.name
         ):
-            self._fail(entry.owner, "begin", f"returned {type(verdict).__name__}, not Accept, Reject or Challenge")
+            self._fail(entry.owner, hook, f"returned {type(verdict).__name__}, not Accept, Reject or Challenge")
         if verdict.principal.expires is not None and verdict.principal.expires <= time.time():
             raise Refused(Refuse(Code.AUTH_FAILED, detail=f"credential of {verdict.principal.name!r} has expired"))
         course.authenticated = True
@@ -153,11 +158,11 @@ class Judge:
         """What each contributor adds, by plugin. Raises Refused."""
         found: list[tuple[str, Contribution]] = []
         for entry in self._contributors:
-            answer = await self._call(entry.owner, "contribute", entry.object.contribute(attempt, principal))
+            answer = await self._call(entry.owner, "contribute", partial(entry.object.contribute, attempt, principal))
             if isinstance(answer, Refuse):
                 raise Refused(answer)
             if not isinstance(answer, Contribution):
-                self._fail(entry.owner, "contribute", f"returned {answer!r}, not Contribution or Refuse")
+                self._fail(entry.owner, "contribute", f"returned {type(answer).__name__}, not Contribution or Refuse")
             found.append((entry.owner, answer))
         return found
 
@@ -166,21 +171,19 @@ class Judge:
         for entry in self._checks:
             try:
                 await self._call(
-                    entry.owner, "after", entry.object.after(course.attempt, outcome, course.authenticated)
+                    entry.owner, "after", partial(entry.object.after, course.attempt, outcome, course.authenticated)
                 )
             except Refused:
                 continue
 
-    async def _call(self, plugin: str, hook: str, awaitable: Awaitable[T]) -> T:
+    async def _call(self, plugin: str, hook: str, call: Callable[[], Awaitable[T]]) -> T:
+        """`call` is called in here: a method that is no coroutine function raises when it is called, not when its
+        result is awaited."""
         try:
-            async with asyncio.timeout(DEADLINE):
-                return await awaitable
-        except TimeoutError:
-            self._fail(plugin, hook, f"took longer than {DEADLINE:g} s")
-        except Refused:
-            raise
+            async with asyncio.timeout(DEADLINE) as limit:
+                return await call()
         except Exception as exc:
-            self._fail(plugin, hook, exc)
+            self._fail(plugin, hook, f"took longer than {DEADLINE:g} s" if limit.expired() else exc)
 
     def _fail(self, plugin: str, hook: str, exc: Exception | str) -> NoReturn:
         self._reporter.report(plugin, hook, exc, time.monotonic())

@@ -111,6 +111,11 @@ class ServerSessions:
         self.running[record.id] = running
         return running
 
+    def undo_start(self, running: Running) -> None:
+        """The session came to nothing before it reached the table."""
+        self.running.pop(running.record.id, None)
+        self._pipeline.close(running.peer, "refused")
+
     def link_up(self, running: Running, link: ServerLink) -> None:
         """The link carries the session's packets from now on."""
         running.links[link.port] = link

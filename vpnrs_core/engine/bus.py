@@ -41,6 +41,7 @@ class Subscription:
                 if self._missed:
                     missed, self._missed = self._missed, 0
                     yield Missed(count=missed, at=time.time())
+                    continue  # what came while the reader was busy with it must not wait for the next event
                 self._wakeup.clear()
                 await self._wakeup.wait()
         finally:

@@ -70,7 +70,7 @@ class HumanFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        text = f"{stamp} {record.levelname.lower()} {record.getMessage()}"
+        text = f"{stamp} {record.levelname.lower()} {_one_line(record.getMessage())}"
         event = getattr(record, "event", None)
         if isinstance(event, Event):
             text += "".join(f" {k}={_quote(v)}" for k, v in event_fields(event).items() if v not in ("", None))
@@ -96,7 +96,12 @@ class JsonFormatter(logging.Formatter):
 
 def _quote(value: Any) -> str:
     text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
-    return json.dumps(text) if " " in text or '"' in text else text
+    return json.dumps(text) if " " in text or '"' in text or not text.isprintable() else text
+
+
+def _one_line(text: str) -> str:
+    """What peers and files say may hold line ends and terminal sequences: nobody begins a line of his own."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def set_up_logging(level: str, style: Literal["human", "json"], stream: TextIO | None = None) -> logging.Logger:

@@ -108,7 +108,7 @@ class Bench:
         drops = DropCounts()
         self.tun, self.host = FakeTun.pair()
         self.pipeline = Pipeline("server", [], drops, lambda *_: None, pools=[NETWORK])
-        datapath = Datapath(self.tun, self.pipeline, drops, SingleLinkScheduler(), lambda error: None)
+        datapath = Datapath(self.tun, self.pipeline, drops, SingleLinkScheduler(), reporter, lambda error: None)
         self.sessions = ServerSessions(self.pipeline, datapath, self.allocator, self.bus, reporter, resume_window, 1280)
         judge = Judge(
             {"token": Entry("token", "p_auth", self.method)},

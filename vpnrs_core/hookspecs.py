@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         StageFactory,
         Store,
         Transport,
-        Wrapper,
+        WrapperCodec,
     )
 
 PROJECT = "vpnrs"
@@ -63,7 +63,7 @@ def vpnrs_register_session_protocols() -> Sequence[SessionProtocol]:  # type: ig
 
 
 @spec
-def vpnrs_register_datagram_codecs() -> Sequence[PacketCodec | Wrapper]:  # type: ignore[empty-body]
+def vpnrs_register_datagram_codecs() -> Sequence[PacketCodec | WrapperCodec]:  # type: ignore[empty-body]
     """How packets become payloads and back, negotiated by NAME. Server and client. Since 0.1."""
 
 

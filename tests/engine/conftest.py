@@ -11,6 +11,7 @@ from vpnrs_core.builtin.plain import PlainCodec
 from vpnrs_core.builtin.single import SingleLinkScheduler
 from vpnrs_core.counters import DropCounts
 from vpnrs_core.engine.bus import EventBus
+from vpnrs_core.engine.codecs import CodecSet
 from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.datapath import Datapath
 from vpnrs_core.engine.gate import ServerGate
@@ -117,10 +118,10 @@ class Bench:
             b"key",
             reporter,
         )
+        codecs = CodecSet([Entry("plain", "core", self.codec)], frozenset(), datapath)
         self.gate = ServerGate(
-            judge, self.sessions, self.allocator, [self.codec], frozenset(), Contribution(), self.bus, reporter,
-            max_sessions,
-        )  # fmt: skip
+            judge, self.sessions, self.allocator, codecs, Contribution(), self.bus, reporter, max_sessions
+        )
 
     async def attempt(self, **keys):
         """→ what the gate answered, once everyone has heard of it."""

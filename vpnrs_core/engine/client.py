@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.models import ClientConfig
 from vpnrs_core.engine.backoff import Backoff, BackoffRules
+from vpnrs_core.engine.containment import describe
 from vpnrs_core.engine.report import engine_of, link_status, session_status
 from vpnrs_core.engine.tunnel import ClientSideLink, Tunnel
 from vpnrs_core.errors import AuthRejected, HostError, PeerError, PluginError, VpnrsError
@@ -40,8 +41,7 @@ class Client:
         self._half: ClientHalf = instance.selection.authenticators[0].client()
         entries = instance.plugins.registry.all("session_protocols")
         self._protocols: dict[str, SessionProtocol] = {alpn: e.object for e in entries for alpn in e.object.ALPNS}
-        codecs = [e.object for e in instance.plugins.registry.all("datagram_codecs") if hasattr(e.object, "PREFERENCE")]
-        self._tunnel = Tunnel(instance, codecs)
+        self._tunnel = Tunnel(instance)
         rules = self._config.reconnect
         self._backoff = Backoff(
             BackoffRules(rules.min, rules.max, rules.jitter, rules.attempts), random.SystemRandom().random
@@ -83,9 +83,11 @@ class Client:
                 self._next_try = self._instance.loop.time() + delay
                 await asyncio.sleep(delay)
                 self._next_try = None
-        except VpnrsError as error:
-            self._last_error = str(error)
-            self._instance.fail(error)
+        except Exception as error:
+            # Whatever it is, a client that no longer tries must not look like one that runs.
+            known = error if isinstance(error, VpnrsError) else PluginError(f"the client failed: {describe(error)}")
+            self._last_error = str(known)
+            self._instance.fail(known)
 
     async def _once(self) -> float:
         """One connection from dialling to its end → seconds until the next attempt. Raises what no further attempt
@@ -101,9 +103,9 @@ class Client:
                 code, retry_after = refuse.code.value, refuse.retry_after
                 cause = self._judge_refusal(refuse)
         except AuthRejected as error:
-            # A wrong key at the first attempt is a wrong configuration. Later it may be somebody on the path, who
-            # must not be able to end the tunnel for good.
-            if not self._ever_connected:
+            # What a verified server says stands. A wrong key at the first attempt is a wrong configuration; later it
+            # may be somebody on the path, who must not be able to end the tunnel for good.
+            if self._link is not None or not self._ever_connected:
                 raise
             code, cause = error.code, str(error)
         except PeerError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from vpnrs_core.counters import DropCounts
 from vpnrs_core.engine.containment import FailureReporter
@@ -31,6 +32,8 @@ PULL_BYTES = 128 * 1024
 
 # The smallest MTU an ICMP error may name: RFC 8200 for IPv6, RFC 791 for IPv4.
 SMALLEST_MTU = {4: 68, 6: 1280}
+
+Decode = Callable[[Sequence[bytes], Callable[[str], None]], list[Packet]]
 
 
 class Datapath:
@@ -68,11 +71,12 @@ class Datapath:
 
     def attach(self, peer: Peer, link: LinkPort) -> None:
         """The link carries this peer's packets from now on."""
+        link.late = partial(self._late, peer, link)
         self._links.setdefault(peer, []).append(link)
         self.pump(peer, self._now())
 
     def detach(self, peer: Peer, link: LinkPort) -> None:
-        link.alive = False
+        link.close()
         links = self._links.get(peer, [])
         if link in links:
             links.remove(link)
@@ -81,9 +85,16 @@ class Datapath:
 
     def received(self, peer: Peer, link: LinkPort, payloads: Sequence[bytes]) -> None:
         """A batch of payloads from a peer's link."""
+        self._ingress(peer, link.decode, payloads)
+
+    def _late(self, peer: Peer, link: LinkPort, payloads: Sequence[bytes]) -> None:
+        """What a wrapper let go apart from a batch."""
+        self._ingress(peer, link.decode_unwrapped, payloads)
+
+    def _ingress(self, peer: Peer, decode: Decode, payloads: Sequence[bytes]) -> None:
         now = self._now()
         try:
-            packets = link.decode(payloads, self._drops.count)
+            packets = decode(payloads, self._drops.count)
         except Exception as exc:
             self._reporter.report("codec", "decode", exc, now)
             self._drops.count("plugin_error", len(payloads), sum(map(len, payloads)))
@@ -141,6 +152,18 @@ class Datapath:
             self._drop_all(left.values(), "plugin_error")
         else:
             self._drop_all(left.values(), "no_link")
+
+    # For wrappers (engine.wrapping.WrapperHost)
+
+    def now(self) -> float:
+        return self._now()
+
+    def call_at(self, at: float, act: Callable[[], None]) -> None:
+        self._loop.call_at(at, act)
+
+    def failed(self, name: str, where: str, error: Exception) -> None:
+        self._drops.count("plugin_error")
+        self._reporter.report(name, where, error, self._now())
 
     def _drop_all(self, packets: Iterable[Packet], reason: str) -> None:
         for packet in packets:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from vpnrs_core.engine.bus import EventBus
+from vpnrs_core.engine.codecs import CodecSet
 from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.judge import DEADLINE, Course, Judge, Refused
-from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.engine.sessions import Running, ServerLink, ServerSessions
 from vpnrs_core.events import AttemptRefused, SessionOpened, SessionResumed
 from vpnrs_core.interfaces import (
@@ -31,7 +31,6 @@ from vpnrs_core.interfaces import (
     Lease,
     Network,
     Offer,
-    PacketCodec,
     Principal,
     Refuse,
     ResumeClaim,
@@ -69,8 +68,7 @@ class ServerGate:
         judge: Judge,
         sessions: ServerSessions,
         allocator: AddressAllocator,
-        codecs: Sequence[PacketCodec],
-        offloads: frozenset[str],
+        codecs: CodecSet,
         base: Contribution,
         bus: EventBus,
         reporter: FailureReporter,
@@ -79,8 +77,7 @@ class ServerGate:
         self._judge = judge
         self._sessions = sessions
         self._allocator = allocator
-        self._codecs = {codec.NAME: codec for codec in sorted(codecs, key=lambda c: -c.PREFERENCE)}
-        self._offloads = offloads
+        self._codecs = codecs
         self._base = base
         self._bus = bus
         self._reporter = reporter
@@ -228,7 +225,7 @@ class ServerGate:
             raise Refused(Refuse(Code.INTERNAL, detail=str(exc))) from exc
         running.contributions = contributions
         granted = replace(record.granted, resume=ticket, resumed=True)
-        record.granted = replace(granted, contexts=negotiate(tuple(self._codecs), request.offer.codecs))
+        record.granted = replace(granted, contexts=negotiate(self._codecs.names, request.offer.codecs))
         link = self._link(request, running)
         self._sessions.carry_out(self._sessions.table.link_up(record.id, link.port, claim.mode))
         self._sessions.apply(running, merged)
@@ -281,8 +278,8 @@ class ServerGate:
             session=session,
             principal=principal.name,
             addresses=[(lease.address, self._prefix_length(lease)) for lease in holder.leases],
-            contexts=negotiate(tuple(self._codecs), request.offer.codecs),
-            peer_offloads=self._offloads,
+            contexts=negotiate(self._codecs.names, request.offer.codecs),
+            peer_offloads=self._codecs.offloads,
             server_addresses=tuple(address for address, _ in self._allocator.server_addresses),
             resume=secrets.ticket if secrets is not None else None,
         )
@@ -311,14 +308,17 @@ class ServerGate:
 
     def _link(self, request: Request, running: Running) -> ServerLink:
         granted = running.record.granted
-        codecs = [
-            (granted.contexts[name], name, codec.open(self._offloads, request.offer.offloads))
-            for name, codec in self._codecs.items()
-            if name in granted.contexts
-        ]
         notify = request.notify
         message = notify.message if notify is not None else None
-        port = LinkPort(request.connection, request.lane, codecs, prefix=request.prefix, send_message=message)
+        port = self._codecs.link(
+            request.connection,
+            request.lane,
+            granted.contexts,
+            request.offer.offloads,
+            running.wrappers,
+            prefix=request.prefix,
+            send_message=message,
+        )
         return ServerLink(self._sessions, running, port, granted, notify)
 
 

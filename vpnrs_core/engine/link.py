@@ -6,9 +6,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+from vpnrs_core.engine.wrapping import Layer, WrapperHost, Wrapping
 from vpnrs_core.interfaces import Codec, Connection, Lane
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.wire.varint import decode_varint, encode_varint
+
+# Payloads: what wrappers send on their own is let go beyond this.
+MOST_APART = 1024
 
 
 class LinkPort:
@@ -24,11 +28,14 @@ class LinkPort:
         connection: Connection,
         lane: Lane,
         codecs: Sequence[tuple[int, str, Codec]],
+        layers: Sequence[Layer] = (),
+        host: WrapperHost | None = None,
         *,
         prefix: bytes = b"",
         send_message: Callable[[str, bytes], None] | None = None,
     ) -> None:
-        """`codecs`: (context id, name, codec), the one to try first in front."""
+        """`codecs`: (context id, name, codec), the one to try first in front. `layers` are wrappers, innermost first,
+        which need `host`."""
         self.connection = connection
         self.prefix = prefix
         self.lane = lane
@@ -36,34 +43,69 @@ class LinkPort:
         self.payloads_sent = 0
         self.payloads_received = 0
         self.alive = True
-        self._encoders = [(prefix + encode_varint(context), codec) for context, _, codec in codecs]
+        self.codec_names = (*(name for _, name, _ in codecs), *(layer.name for layer in layers))
+        # What wrappers deliver apart from a batch; set by whoever feeds the link.
+        self.late: Callable[[list[bytes]], None] | None = None
+        self._wrapping: Wrapping | None = None
+        if layers and host is not None:
+            self._wrapping = Wrapping(layers, host, self._send_apart, self._deliver_apart, self.message)
+        # With wrappers the prefix comes in front of the outermost, not of what they wrap.
+        front = b"" if self._wrapping else prefix
+        self._encoders = [(front + encode_varint(context), codec) for context, _, codec in codecs]
         self._decoders = {context: codec for context, _, codec in codecs}
         self._plain = self._decoders.get(0)
+        self._overhead = len(prefix) + self._wrapping.overhead if self._wrapping else 0
         self._send_message = send_message
-        self.codec_names = tuple(name for _, name, _ in codecs)
 
     def max_payload(self) -> int:
-        """Bytes that a codec may make of a packet: the lane's payload without prefix and context id."""
-        return self.lane.max_payload() - max(len(head) for head, _ in self._encoders)
+        """Bytes that a codec may make of a packet: the lane's payload without prefix, wrappers and context id."""
+        return self.lane.max_payload() - self._overhead - max(len(head) for head, _ in self._encoders)
 
     def room(self) -> int:
         """Bytes of payload that may be sent now without waiting in `pending`."""
         return 0 if self.pending or not self.alive else self.lane.room()
 
     def message(self, codec: str, body: bytes) -> None:
-        if self._send_message is not None:
+        if self._send_message is not None and self.alive:
             self._send_message(codec, body)
+
+    def heard(self, codec: str, body: bytes) -> None:
+        """A codec's message from the peer."""
+        if self._wrapping is not None:
+            self._wrapping.on_message(codec, body)
+
+    def close(self) -> None:
+        """The link is gone."""
+        self.alive = False
+        if self._wrapping is not None:
+            self._wrapping.close()
 
     def send(self, packet: Packet) -> bool:
         """Encode and hand over. False: the packet fits no codec on this path, nothing was sent."""
-        largest = self.lane.max_payload()
+        largest = self.lane.max_payload() - self._overhead
         for head, codec in self._encoders:
             payloads = codec.encode(packet, largest - len(head))
             if payloads is not None:
-                self.pending.extend([head + payload for payload in payloads])
-                self.flush()
+                self._enqueue([head + payload for payload in payloads])
                 return True
         return False
+
+    def _enqueue(self, payloads: list[bytes]) -> None:
+        if self._wrapping is not None:
+            payloads = [self.prefix + payload for payload in self._wrapping.outward(payloads)]
+        self.pending.extend(payloads)
+        self.flush()
+
+    def _send_apart(self, datagrams: list[bytes]) -> None:
+        """A repeat has waited long enough: it goes in front of no one, but it goes. A lane that is closed for a while
+        must not let repeats pile up."""
+        if self.alive and len(self.pending) < MOST_APART:
+            self.pending.extend([self.prefix + datagram for datagram in datagrams])
+            self.flush()
+
+    def _deliver_apart(self, payloads: list[bytes]) -> None:
+        if self.late is not None and self.alive and payloads:
+            self.late(payloads)
 
     def flush(self) -> bool:
         """Hand over what waits → True when nothing is left waiting."""
@@ -79,8 +121,14 @@ class LinkPort:
         return not pending
 
     def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
-        """Packets of a batch of payloads, in order. What no codec of this link takes is dropped with a reason."""
+        """Packets of a batch of payloads as the lane gave them, in order."""
         self.payloads_received += len(payloads)
+        if self._wrapping is not None:
+            payloads = self._wrapping.inward(payloads)
+        return self.decode_unwrapped(payloads, drop)
+
+    def decode_unwrapped(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
+        """Packets of payloads as codecs made them. What no codec of this link takes is dropped with a reason."""
         plain = self._plain
         if plain is not None and all(p[:1] == b"\0" for p in payloads):
             return plain.decode([p[1:] for p in payloads], drop)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.models import ServerConfig
+from vpnrs_core.engine.codecs import CodecSet
 from vpnrs_core.engine.gate import ServerGate
 from vpnrs_core.engine.judge import Judge
 from vpnrs_core.engine.report import engine_of, link_status, session_status
@@ -176,8 +177,7 @@ class Server:
             judge,
             live,
             self._allocator,
-            [entry.object for entry in registry.all("datagram_codecs") if hasattr(entry.object, "PREFERENCE")],
-            instance.tun.offloads,
+            CodecSet(registry.all("datagram_codecs"), instance.tun.offloads, instance.datapath),
             base,
             instance.bus,
             instance.reporter,

@@ -21,6 +21,7 @@ from vpnrs_core.interfaces import (
     Lease,
     PathFacts,
     Refuse,
+    Wrapper,
 )
 from vpnrs_core.pipeline.pipeline import Peer, Pipeline
 from vpnrs_core.session.grants import MergedGrant, merge
@@ -38,6 +39,7 @@ class Running:
     opened_at: float
     contributions: list[tuple[str, Contribution]]
     links: dict[LinkPort, ServerLink] = field(default_factory=dict)
+    wrappers: dict[str, Wrapper] = field(default_factory=dict)
 
 
 class ServerLink:
@@ -64,7 +66,7 @@ class ServerLink:
         self._sessions.datapath.writable(self.running.peer, self.port)
 
     def ext(self, codec: str, body: bytes) -> None:
-        """No codec of the core has messages; one that nobody takes is ignored, as unknown capsules are."""
+        self.port.heard(codec, body)
 
     def path_changed(self, path: PathFacts) -> None:
         self._sessions.bus.emit(PathChanged(session=self.session.id, local=path.local, remote=path.remote))

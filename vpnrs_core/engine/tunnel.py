@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from vpnrs_core.config.models import ClientConfig
+from vpnrs_core.engine.codecs import CodecSet
+from vpnrs_core.engine.containment import describe
 from vpnrs_core.engine.link import LinkPort
-from vpnrs_core.errors import VpnrsError
+from vpnrs_core.errors import HostError, VpnrsError
 from vpnrs_core.events import PathChanged
 from vpnrs_core.interfaces import (
     Connection,
@@ -20,10 +23,10 @@ from vpnrs_core.interfaces import (
     LinkControl,
     Network,
     Offer,
-    PacketCodec,
     PathFacts,
     Principal,
     Refuse,
+    Wrapper,
 )
 from vpnrs_core.pipeline.pipeline import Peer
 from vpnrs_core.session.leases import LeaseHolder
@@ -37,11 +40,11 @@ class Tunnel:
     """What outlives a connection: while the client reconnects, addresses and routes stay, and packets wait in the
     session's queue as long as its bounds allow."""
 
-    def __init__(self, instance: Instance, codecs: Sequence[PacketCodec]) -> None:
+    def __init__(self, instance: Instance) -> None:
         assert isinstance(instance.configuration, ClientConfig)
         self._instance = instance
         self._config = instance.configuration
-        self._codecs = {codec.NAME: codec for codec in sorted(codecs, key=lambda c: -c.PREFERENCE)}
+        self._wrappers: dict[str, Wrapper] = {}
         self._configured = False
         self._turn = asyncio.Lock()
         self.record: SessionRecord | None = None
@@ -49,18 +52,22 @@ class Tunnel:
         self.opened_at = 0.0
         self.routes: tuple[Network, ...] = ()
 
+    @cached_property
+    def _codecs(self) -> CodecSet:
+        """Made when the TUN and the datapath are there."""
+        instance = self._instance
+        return CodecSet(instance.plugins.registry.all("datagram_codecs"), instance.tun.offloads, instance.datapath)
+
     def offer(self) -> Offer:
-        return Offer(tuple(self._codecs), self._instance.tun.offloads)
+        return Offer(self._codecs.names, self._codecs.offloads)
 
     def link(self, connection: Connection, lane: Lane, granted: Granted, control: LinkControl) -> LinkPort:
         """A link with the codecs that the server accepted."""
-        own = self._instance.tun.offloads
-        codecs = [
-            (granted.contexts[name], name, codec.open(own, granted.peer_offloads))
-            for name, codec in self._codecs.items()
-            if name in granted.contexts
-        ]
-        return LinkPort(connection, lane, codecs, send_message=control.message)
+        if self.record is None or self.record.id != granted.session:
+            self._wrappers = {}
+        return self._codecs.link(
+            connection, lane, granted.contexts, granted.peer_offloads, self._wrappers, send_message=control.message
+        )
 
     async def apply(self, granted: Granted) -> Peer:
         """Put a grant in force, on the host and in the pipeline. Raises HostError, PluginError."""
@@ -173,7 +180,8 @@ class ClientSideLink:
             self._instance.datapath.writable(self.peer, self.port)
 
     def ext(self, codec: str, body: bytes) -> None:
-        """No codec of the core has messages."""
+        if self.port is not None:
+            self.port.heard(codec, body)
 
     def path_changed(self, path: PathFacts) -> None:
         session = self.latest.session if self.latest is not None else ""
@@ -196,8 +204,9 @@ class ClientSideLink:
     async def _applied(self, granted: Granted) -> None:
         try:
             peer = await self._tunnel.apply(granted)
-        except VpnrsError as error:
-            self.error = error
+        except Exception as error:
+            known = error if isinstance(error, VpnrsError) else HostError(f"a grant failed: {describe(error)}")
+            self.error = known
             self.on_error()
             return
         if self.peer is None and self.port is not None:

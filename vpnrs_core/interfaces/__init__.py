@@ -16,7 +16,7 @@ from vpnrs_core.interfaces.authenticator import (
     ServerHalf,
     Verdict,
 )
-from vpnrs_core.interfaces.codec import Codec, CodecOut, PacketCodec, Wrapper
+from vpnrs_core.interfaces.codec import Codec, CodecOut, PacketCodec, Wrapper, WrapperCodec
 from vpnrs_core.interfaces.common import Address, Code, Network, Refuse, RetryClass, Seconds, retry_class
 from vpnrs_core.interfaces.context import Context, Counter, Sample
 from vpnrs_core.interfaces.control import ControlRequest
@@ -149,5 +149,6 @@ __all__ = [
     "Verdict",
     "VpnrsPlugin",
     "Wrapper",
+    "WrapperCodec",
     "retry_class",
 ]

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from vpnrs_core.interfaces.common import Seconds
 from vpnrs_core.packet.packet import Packet
 
 
 class CodecOut(Protocol):
-    """What a codec or wrapper may ask for."""
+    """What a wrapper may ask for."""
 
-    def send(self, datagram: bytes) -> None: ...
-    def deliver(self, packet: Packet) -> None: ...
-    def message(self, body: bytes) -> None: ...
-    def wake_at(self, at: Seconds) -> None: ...
+    def send(self, datagram: bytes) -> None:
+        """Towards the peer, through the wrappers outside of this one."""
+
+    def deliver(self, datagram: bytes) -> None:
+        """As if `unwrap` had returned it: a datagram that is whole only now."""
+
+    def message(self, body: bytes) -> None:
+        """Reliably, on the control stream, to the same wrapper of the peer. At most 8 KiB."""
+
+    def wake_at(self, at: Seconds) -> None:
+        """One timer a wrapper: the earliest time asked for holds."""
 
 
 class Codec(Protocol):
@@ -44,12 +51,28 @@ class PacketCodec(Protocol):
 
 
 class Wrapper(Protocol):
-    """Datagram → datagram around the packet codecs, for instance repair of losses."""
+    """Datagram → datagram around the packet codecs, for instance repair of losses. Both directions in one object."""
+
+    def wrap(self, datagram: bytes, now: Seconds, out: CodecOut) -> None:
+        """Send it with `out.send`, as no, one or several datagrams of at most OVERHEAD bytes more."""
+
+    def unwrap(self, datagram: bytes, now: Seconds, out: CodecOut) -> bytes | None:
+        """What the peer's `wrap` was given, None: nothing to pass on. What it raises for is dropped, counted."""
+
+    def on_message(self, body: bytes, now: Seconds, out: CodecOut) -> None:
+        """The peer's wrapper said this with `out.message`."""
+
+    def on_wake(self, now: Seconds, out: CodecOut) -> None:
+        """The time asked for with `out.wake_at` has come."""
+
+
+class WrapperCodec(Protocol):
+    """Factory of wrappers, negotiated by NAME like packet codecs. All that both sides have are applied, in the
+    server's order, the last one outermost. OVERHEAD: bytes that it adds at most. SCOPE "session": one object serves
+    all links of a session and outlives each of them."""
 
     NAME: ClassVar[str]
     OVERHEAD: ClassVar[int]
+    SCOPE: ClassVar[Literal["link", "session"]]
 
-    def wrap(self, datagram: bytes, now: Seconds, out: CodecOut) -> None: ...
-    def unwrap(self, datagram: bytes, now: Seconds, out: CodecOut) -> bytes | None: ...
-    def on_message(self, body: bytes, now: Seconds, out: CodecOut) -> None: ...
-    def on_wake(self, now: Seconds, out: CodecOut) -> None: ...
+    def wrapper(self) -> Wrapper: ...

@@ -151,7 +151,14 @@ def test_an_interrupted_edit_leaves_the_old_file_and_nothing_else(tmp_path, run)
 
 @pytest.mark.parametrize(
     ("text", "expires"),
-    [("never", None), ("30d", 1000 + 30 * 86_400), ("90m", 6400), ("1y", 1000 + 31_536_000), ("1970-01-02", 86_400)],
+    [
+        ("never", None),
+        ("30d", 1000 + 30 * 86_400),
+        ("90m", 6400),
+        ("3s", 1003),
+        ("1y", 1000 + 31_536_000),
+        ("1970-01-02", 86_400),
+    ],
 )
 def test_expiries(text, expires):
     assert parse_expiry(text, 1000.0) == expires

@@ -15,10 +15,10 @@ from vpnrs_auth_token.config import DEFAULT_FILE
 from vpnrs_auth_token.files import edit_file, read_file
 from vpnrs_auth_token.live import LiveTokens
 from vpnrs_auth_token.token import Token, TokenError, hash_token, new_token, parse_token
-from vpnrs_auth_token.tokenfile import Entry, TokenFile, check_name, format_expiry, parse_time
+from vpnrs_auth_token.tokenfile import Entry, TokenFile, TokenFileError, check_name, format_expiry, parse_time
 from vpnrs_core.errors import ConfigError
 
-_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z
 _file = click.option(
     "--file", "path", type=click.Path(path_type=Path, dir_okay=False), default=Path(DEFAULT_FILE), show_default=True,
@@ -33,7 +33,7 @@ def token() -> None:
 
 @token.command()
 @click.option("--name", required=True, help="Whose token it is: the principal's name in events and status.")
-@click.option("--expires", default="never", show_default=True, help="30d (m, h, d, w, y), 2030-12-31, or never.")
+@click.option("--expires", default="never", show_default=True, help="30d (s, m, h, d, w, y), 2030-12-31, or never.")
 @_file
 def new(name: str, expires: str, path: Path) -> None:
     """Add a token and print it, alone on standard output. It is shown this once: the file keeps only its hash."""
@@ -115,10 +115,15 @@ def check(credential: Any, path: Path) -> None:
 
 def parse_expiry(text: str, wall: float) -> float | None:
     """`30d`, a date, a UTC time or `never` → POSIX seconds or None. Raises ConfigError, also for one that is past."""
-    if match := re.fullmatch(r"([0-9]{1,9})([mhdwy])", text):
+    if match := re.fullmatch(r"([0-9]{1,9})([smhdwy])", text):
         until: float | None = int(wall) + int(match[1]) * _UNITS[match[2]]
     else:
-        until = parse_time(text, "--expires")
+        try:
+            until = parse_time(text, "--expires")
+        except TokenFileError:
+            raise ConfigError(
+                "--expires is not an expiry: write never, 30d (s, m, h, d, w, y), or a date in UTC"
+            ) from None
     if until is not None and not wall < until <= _LATEST:
         raise ConfigError(f"--expires is {'past already' if until <= wall else 'later than the year 9999'}")
     return until

@@ -98,8 +98,9 @@ class Bench:
     """`method`, `check`, `contributor` (plugins of their own names) and `allocator` may be changed by a test before
     `attempt`."""
 
-    def __init__(self, max_sessions=10, resume_window=120.0):
-        self.method, self.check, self.contributor, self.allocator = Method(), Check(), Contributor(), Allocator()
+    def __init__(self, max_sessions=10, resume_window=120.0, allocator=lambda ledger: ledger):
+        self.method, self.check, self.contributor = Method(), Check(), Contributor()
+        self.allocator = allocator(Allocator())
         self.second = Check()
         self.codec = PlainCodec()
         self.bus = EventBus()

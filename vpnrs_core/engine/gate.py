@@ -16,6 +16,7 @@ from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.codecs import CodecSet
 from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.judge import DEADLINE, Course, Judge, Refused
+from vpnrs_core.engine.renewal import granted_addresses
 from vpnrs_core.engine.sessions import Running, ServerLink, ServerSessions
 from vpnrs_core.events import AttemptRefused, SessionOpened, SessionResumed
 from vpnrs_core.interfaces import (
@@ -277,7 +278,7 @@ class ServerGate:
         granted = Granted(
             session=session,
             principal=principal.name,
-            addresses=[(lease.address, self._prefix_length(lease)) for lease in holder.leases],
+            addresses=granted_addresses(holder.leases, self._allocator.prefixes),
             contexts=negotiate(self._codecs.names, request.offer.codecs),
             peer_offloads=self._codecs.offloads,
             server_addresses=tuple(address for address, _ in self._allocator.server_addresses),
@@ -299,12 +300,6 @@ class ServerGate:
     def _counters(self, session: str) -> Mapping[str, int]:
         running = self._sessions.running.get(session)
         return {} if running is None else running.peer.counters.as_dict()
-
-    def _prefix_length(self, lease: Lease) -> int:
-        for prefix in self._allocator.prefixes:
-            if prefix.version == lease.address.version and lease.address in prefix:
-                return prefix.prefixlen
-        return lease.address.max_prefixlen
 
     def _link(self, request: Request, running: Running) -> ServerLink:
         granted = running.record.granted

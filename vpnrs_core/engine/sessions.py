@@ -12,6 +12,7 @@ from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.datapath import Datapath
 from vpnrs_core.engine.link import LinkPort
+from vpnrs_core.engine.renewal import LeaseRenewal, granted_addresses
 from vpnrs_core.events import PathChanged, SessionChanged, SessionClosed, SessionParked
 from vpnrs_core.interfaces import (
     AddressAllocator,
@@ -99,6 +100,8 @@ class ServerSessions:
         self._allocator = allocator
         self._reporter = reporter
         self._loop = asyncio.get_running_loop()
+        self._renewal = LeaseRenewal(allocator, reporter, self._renewed, self.end)
+        self._renewing: dict[str, asyncio.Task[None]] = {}
         self._releases: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -121,6 +124,9 @@ class ServerSessions:
     def link_up(self, running: Running, link: ServerLink) -> None:
         """The link carries the session's packets from now on."""
         running.links[link.port] = link
+        record = running.record
+        if record.id not in self._renewing and self._renewal.needed(record):
+            self._renewing[record.id] = self._loop.create_task(self._renewal.keep(record))
         self.datapath.attach(running.peer, link.port)
         self._set_timer()
 
@@ -156,17 +162,33 @@ class ServerSessions:
         self.apply(running, merged)
         self.bus.emit(SessionChanged(session=record.id, principal=record.principal.name, what="grant"))
 
+    def _renewed(self, record: SessionRecord, leases: Sequence[Lease]) -> None:
+        """New addresses are in force everywhere before the old ones can be leased again."""
+        running = self.running.get(record.id)
+        before = record.leases
+        released = record.holder.replace(leases)
+        if running is not None and record.leases != before:
+            addresses = granted_addresses(record.holder.leases, self._allocator.prefixes)
+            record.granted = replace(record.granted, addresses=addresses)
+            self._in_force(running)
+            self.bus.emit(SessionChanged(session=record.id, principal=record.principal.name, what="addresses"))
+        self.carry_out(list(released))
+
     def apply(self, running: Running, merged: MergedGrant) -> None:
         """Put a grant in force and tell the peer on every link."""
         record = running.record
         record.granted = self.with_grant(record.granted, merged)
         record.facts = merged.facts
         record.expires_at = self.monotonic(merged.expires)
-        self._pipeline.change(running.peer, mtu=merged.mtu, up=merged.up, down=merged.down)
+        self._in_force(running)
+        self._set_timer()
+
+    def _in_force(self, running: Running) -> None:
+        granted = running.record.granted
+        self._pipeline.change(running.peer, mtu=granted.mtu, up=granted.up, down=granted.down)
         for link in running.links.values():
             if link.notify is not None:
-                link.notify.grant_changed(record.granted)
-        self._set_timer()
+                link.notify.grant_changed(granted)
 
     @staticmethod
     def with_grant(granted: Granted, merged: MergedGrant) -> Granted:
@@ -240,6 +262,9 @@ class ServerSessions:
     def _ended(self, action: Ended) -> None:
         record = action.session
         running = self.running.pop(record.id)
+        renewing = self._renewing.pop(record.id, None)
+        if renewing is not None and renewing is not asyncio.current_task():
+            renewing.cancel()
         counters = running.peer.counters.as_dict()
         self._pipeline.close(running.peer, action.reason)
         self.bus.emit(

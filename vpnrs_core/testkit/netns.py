@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from vpnrs_core.errors import HostError
+from vpnrs_core.host import namespace as named
 from vpnrs_core.interfaces.common import Address
 from vpnrs_core.testkit import snapshot
 
@@ -77,17 +78,11 @@ class Namespace:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """This thread is inside: sockets, TUNs and /proc/sys/net that it opens belong to the namespace."""
-        with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{self.name}", "rb") as here:
-            _setns(here.fileno())
-            try:
-                yield
-            finally:
-                _setns(home.fileno())
+        with named.entered(self.name):
+            yield
 
     def pids(self) -> list[int]:
-        text = _ip("netns", "pids", self.name, check=False)
-        # A process that has entered for a moment, as a test does, is not of the namespace.
-        return [pid for pid in map(int, text.split()) if pid != os.getpid()]
+        return named.processes(self.name)
 
     def snapshot(self) -> snapshot.Snapshot:
         """The state of everything that must be as before in the end."""
@@ -127,16 +122,16 @@ class Topology:
     def namespace(self, label: str) -> Namespace:
         """A new one, with loopback up and no duplicate address detection."""
         name = f"{self._prefix}-{label}"
-        _ip("netns", "add", name)
-        namespace = Namespace(name)
-        self.namespaces.append(namespace)
+        named.create(name)
+        made = Namespace(name)
+        self.namespaces.append(made)
         _ip("-n", name, "link", "set", "dev", "lo", "up")
-        with namespace.entered():
+        with made.entered():
             for scope in ("all", "default"):
                 path = Path(f"/proc/sys/net/ipv6/conf/{scope}/accept_dad")
                 if path.exists():
                     path.write_text("0")
-        return namespace
+        return made
 
     def connect(self, left: Namespace, right: Namespace, *networks: str, mtu: int = 1500) -> tuple[str, str]:
         """A wire. In each network the left end gets the first address, the right end the second → the interfaces'
@@ -166,13 +161,13 @@ class Topology:
         """May be called twice. Goes on after a failure, and raises the first one at the end."""
         failure: Exception | None = None
         while self.namespaces:
-            namespace = self.namespaces.pop()
+            last = self.namespaces.pop()
             try:
-                namespace.stop()
+                last.stop()
             except Exception as error:
                 failure = failure or error
             try:
-                _ip("netns", "delete", namespace.name)
+                named.delete(last.name)
             except Exception as error:
                 failure = failure or error
         atexit.unregister(self.close)
@@ -240,14 +235,6 @@ def _await_ready(*ends: tuple[Namespace, str]) -> None:
 
 def _is_ready(answer: str) -> bool:
     return "state UP" in answer or answer.startswith("local")
-
-
-def _setns(fd: int) -> None:
-    # os.setns came with Python 3.12.
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, _CLONE_NEWNET):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), "setns")
 
 
 def _ip(*arguments: str, check: bool = True) -> str:

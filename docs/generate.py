@@ -1,0 +1,175 @@
+"""Writes docs/configuration.md from the configuration's models and docs/cli.md from the commands' own help.
+
+python docs/generate.py; a test holds the committed files equal to what this writes."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+import pydantic
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from vpnrs_auth_token.commands import token
+from vpnrs_auth_token.config import TokenConfig
+
+from vpnrs_core.cli import cli
+from vpnrs_core.config.models import ClientConfig, ServerConfig
+from vpnrs_core.config.secret import Secret
+from vpnrs_core.config.tables import InstanceConfig
+
+FOLDER = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py. Change the models or the commands, not this file. -->\n"
+WIDTH = 100
+
+WORDS: Mapping[Any, str] = {
+    bool: "true or false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+    Secret: '`{file = "…"}` or `{env = "…"}`',
+    IPv4Address: "IPv4 address",
+    IPv6Address: "IPv6 address",
+    IPv4Network: "IPv4 prefix",
+    IPv6Network: "IPv6 prefix",
+}
+EITHER = {
+    frozenset({IPv4Address, IPv6Address}): "address",
+    frozenset({IPv4Network, IPv6Network}): "prefix",
+}
+
+CONFIGURATION = """# Configuration
+
+One TOML file an instance; `vpnrs init DIR` writes a server's and a client's that connect as they are. The file begins
+with `role = "server"` or `role = "client"`. Unknown keys are errors that name the nearest key. Paths are relative to
+the folder of the file. `vpnrs check FILE` says what is wrong without starting; `--set tun.mtu=1400` overrides a key for
+one run.
+"""
+CLI = """# Commands
+
+Errors are lines on stderr that begin with `vpnrs:`, and an exit code: 2 configuration or command line, 3 plugin, 4 this
+host, 5 refused by the server for good, 6 the peer, 7 not running, 1 anything else. `VPNRS_DEBUG=1` adds the traceback.
+What `vpnrs status --json` and `vpnrs plugins list --json` print is in [status.md](status.md).
+"""
+
+
+def configuration() -> str:
+    """docs/configuration.md."""
+    common = set(InstanceConfig.model_fields)
+    parts = [
+        NOTE,
+        CONFIGURATION,
+        "## Server and client\n",
+        *tables(InstanceConfig, keep=common),
+        "## Server\n",
+        *tables(ServerConfig, keep=set(ServerConfig.model_fields) - common),
+        "## Client\n",
+        *tables(ClientConfig, keep=set(ClientConfig.model_fields) - common),
+        "## Plugins\n\nA table `[plugins.NAME]` turns a plugin on.\n",
+        *tables(TokenConfig, ("plugins", "auth_token")),
+    ]
+    return "\n".join(parts)
+
+
+def tables(model: type[pydantic.BaseModel], path: tuple[str, ...] = (), keep: set[str] | None = None) -> Iterator[str]:
+    """One Markdown table for each TOML table, the model's own first."""
+    inner: list[tuple[tuple[str, ...], type[pydantic.BaseModel]]] = []
+    rows = []
+    for name, field in model.model_fields.items():
+        if keep is not None and name not in keep:
+            continue
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, pydantic.BaseModel) and nested is not Secret:
+            inner.append(((*path, name), nested))
+        else:
+            rows.append(f"| `{name}` | {kind(field)} | {default(field)} | {cell(field.description or '')} |")
+    if rows:
+        title = f"`[{'.'.join(path)}]`" if path else "Top of the file"
+        yield f"### {title}\n\n| key | type | default | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    for where, nested in inner:
+        yield from tables(nested, where)
+
+
+def kind(field: FieldInfo) -> str:
+    """The field's type and bounds in words."""
+    words = [in_words(field.annotation)]
+    low = next(
+        (f"≥ {m.ge}" if isinstance(m, Ge) else f"> {m.gt}" for m in field.metadata if isinstance(m, Ge | Gt)), ""
+    )
+    high = next(
+        (f"≤ {m.le}" if isinstance(m, Le) else f"< {m.lt}" for m in field.metadata if isinstance(m, Le | Lt)), ""
+    )
+    words += filter(None, (low, high))
+    if any(isinstance(m, MinLen) for m in field.metadata):
+        words.append("not empty")
+    return cell(", ".join(words))
+
+
+def in_words(annotation: Any) -> str:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return in_words(inner[0])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in inner)
+    if origin in (Union, types.UnionType):
+        kinds = [part for part in inner if part is not type(None)]
+        return EITHER.get(frozenset(kinds)) or " or ".join(in_words(part) for part in kinds)
+    if origin is tuple:
+        return f"list: {in_words(inner[0])}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "table" if inner[1] is Any else f"table: {in_words(inner[1])}"
+    return WORDS[annotation]
+
+
+def default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "required"
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, Mapping):
+        return "`{}`"
+    if isinstance(value, tuple):
+        return "`[" + ", ".join(f'"{item}"' for item in value) + "]`"
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def commands() -> str:
+    """docs/cli.md: the core's commands, then those of this repository's plugins, whatever else is installed."""
+    root = click.Context(cli, info_name="vpnrs", terminal_width=WIDTH, max_content_width=WIDTH)
+    offered, cli._plugins = cli._plugins, False
+    try:
+        parts = [NOTE, CLI, *helps(cli, root), "## Of the plugin auth_token\n"]
+    finally:
+        cli._plugins = offered
+    context = click.Context(token, info_name="token", parent=root)
+    return "\n".join([*parts, *helps(token, context)])
+
+
+def helps(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The help of a command, then of those below it."""
+    yield f"### {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from helps(below, click.Context(below, info_name=name, parent=context))
+
+
+FILES = {"configuration.md": configuration, "cli.md": commands}
+
+if __name__ == "__main__":
+    for name, make in FILES.items():
+        (FOLDER / name).write_text(make())

@@ -163,7 +163,8 @@ class ServerGate:
         else:
             principal = await self._judge.authenticate(course, credential, channel, ask)
         found = await self._judge.contribute(course.attempt, principal)
-        contributions = [("server", self._base), *found]
+        # Nobody can be granted larger packets than it takes, or they would be lost behind the tunnel without a word.
+        contributions = [("server", self._base), ("client", Contribution(mtu=request.offer.mtu)), *found]
         merged = merge(principal, contributions, default_mtu=self._sessions.default_mtu, wall=time.time())
         if isinstance(merged, Refuse):
             raise Refused(merged)

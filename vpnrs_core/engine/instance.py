@@ -208,6 +208,10 @@ class Instance:
     async def add_link(self, transport: str, where: str, via: str | None) -> None:
         raise HostError(f"a second link to {where} cannot be added: this release carries one link a session")
 
+    def _tun_mtu(self) -> int:
+        """A client's grant may have made it smaller than configured."""
+        return (self.pipeline.tun_mtu if hasattr(self, "pipeline") else 0) or self.configuration.tun.mtu
+
     def status(self) -> dict[str, Any]:
         """Fields of engine.status.InstanceStatus."""
         part = dict(self._part.status()) if self._part is not None else {}
@@ -226,7 +230,7 @@ class Instance:
             ],
             "tun": {
                 "name": self.tun.name,
-                "mtu": self.configuration.tun.mtu,
+                "mtu": self._tun_mtu(),
                 "offloads": sorted(self.tun.offloads),
             },
             "drops": self.drops.nonzero(),

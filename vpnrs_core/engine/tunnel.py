@@ -59,7 +59,7 @@ class Tunnel:
         return CodecSet(instance.plugins.registry.all("datagram_codecs"), instance.tun.offloads, instance.datapath)
 
     def offer(self) -> Offer:
-        return Offer(self._codecs.names, self._codecs.offloads)
+        return Offer(self._codecs.names, self._codecs.offloads, self._config.tun.mtu)
 
     def link(self, connection: Connection, lane: Lane, granted: Granted, control: LinkControl) -> LinkPort:
         """A link with the codecs that the server accepted."""

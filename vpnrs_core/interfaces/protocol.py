@@ -15,10 +15,12 @@ from vpnrs_core.interfaces.transport import Connection, Lane, PathFacts
 
 @dataclass(frozen=True)
 class Offer:
-    """What one side accepts: codec names, and offload types (tcp4, tcp6, udp4, udp6) for codecs that carry them."""
+    """What one side accepts: codec names, offload types (tcp4, tcp6, udp4, udp6) for codecs that carry them, and the
+    largest inner packet in bytes, None: as large as the grant allows."""
 
     codecs: Sequence[str] = ("plain",)
     offloads: frozenset[str] = frozenset()
+    mtu: int | None = None
 
 
 @dataclass(frozen=True, repr=False)

@@ -123,6 +123,7 @@ class ClientHandshake(Machine[ClientState]):
             credential=dict(start.credential),
             codecs=list(wish.offer.codecs),
             offloads=sorted(wish.offer.offloads),
+            mtu=wish.offer.mtu,
             lane="stream" if self._lane == "stream" else "datagram",
             wanted=list(wish.wanted),
             resume=resume,

@@ -96,6 +96,7 @@ class Hello(Message):
     credential: FreeForm = Field(default_factory=dict, repr=False)
     codecs: Names = Field(default_factory=lambda: ["plain"])
     offloads: Names = Field(default_factory=list)
+    mtu: Annotated[int, Field(ge=576, le=65_535)] | None = None
     lane: Literal["datagram", "stream"] = "datagram"
     wanted: Annotated[list[IPNetwork], Field(max_length=16)] = Field(default_factory=list)
     resume: ResumeWish | None = None

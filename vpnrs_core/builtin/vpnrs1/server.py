@@ -98,7 +98,7 @@ class ServerSide(Side):
                 lane=lane,
                 channel=self.machine.channel(),
                 wanted=tuple(hello.wanted),
-                offer=Offer(tuple(hello.codecs), frozenset(hello.offloads)),
+                offer=Offer(tuple(hello.codecs), frozenset(hello.offloads), hello.mtu),
                 ask=self._ask,
                 resume=claim,
                 resumable=True,

@@ -19,8 +19,10 @@ from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.errors import HostError
 from vpnrs_core.interfaces import LinkScheduler
 from vpnrs_core.interfaces.tun import TunDevice
+from vpnrs_core.packet.fragment import fragment, may_fragment
 from vpnrs_core.packet.icmp import packet_too_big
 from vpnrs_core.packet.packet import Packet
+from vpnrs_core.packet.segment import segment
 from vpnrs_core.pipeline.pipeline import Peer, Pipeline
 
 # What one wake-up reads from the TUN: enough to fill batches, little enough that the socket is served in between.
@@ -145,7 +147,9 @@ class Datapath:
             for link, packet in self._scheduler.assign(batch, links, now):
                 left.pop(id(packet), None)
                 assert isinstance(link, LinkPort)
-                if packet.largest_segment > peer.mtu or not link.send(packet):
+                if not (packet.largest_segment <= peer.mtu and link.send(packet)) and not _in_fragments(
+                    peer, link, packet
+                ):
                     self._too_big(peer, link, packet, now)
         except Exception as exc:
             self._reporter.report(f"{self._scheduler.NAME} scheduler or codec", "assign, encode", exc, now)
@@ -218,3 +222,15 @@ class Datapath:
         now = self._now()
         self.pipeline.wake(now)
         self.finish(now)
+
+
+def _in_fragments(peer: Peer, link: LinkPort, packet: Packet) -> bool:
+    """Send what is too large for the path in pieces, as a router does with IPv4 without DF (RFC 791 section 3.2), whose
+    sender learns nothing from an error. False: that is not allowed, nothing was sent."""
+    mtu = min(peer.mtu, link.max_payload())
+    if not may_fragment(packet.data) or mtu < SMALLEST_MTU[4]:
+        return False
+    for ip in segment(packet):
+        for part in fragment(ip, mtu):
+            link.send(Packet.of(part, packet.session))
+    return True

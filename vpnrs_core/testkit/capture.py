@@ -27,7 +27,7 @@ class Capture:
 
     def packets(self) -> list[tuple[Address, int, bytes]]:
         """(destination, protocol or next header, the packet) of what has passed and was not asked for before."""
-        found = []
+        found: list[tuple[Address, int, bytes]] = []
         while True:
             try:
                 data = self._socket.recv(70_000)

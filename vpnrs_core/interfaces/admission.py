@@ -16,12 +16,12 @@ class Admit:
 
 
 class AdmissionCheck(Protocol):
-    """Server. Raising, or taking longer than 5 s, refuses with `internal`."""
+    """Server. `before` raising, or taking longer than 5 s, refuses with `internal`; `after` doing so is reported."""
 
     NAME: ClassVar[str]
 
     async def before(self, attempt: Attempt) -> Admit | Refuse:
-        """Before authentication, and again when a credential first appears in a later round."""
+        """Before authentication or a resume, and again when a credential first appears in a later round."""
 
     async def after(self, attempt: Attempt, outcome: Code | Principal, authenticated: bool) -> None:
         """Always, once an attempt: the principal that was let in or the refusal's code, and apart from that whether

@@ -80,22 +80,29 @@ Verdict = Accept | Reject | Challenge
 
 
 class ServerHalf(Protocol):
-    """Judges one attempt, at most four rounds, allocating nothing that would have to be given back."""
+    """Judges one attempt, at most four challenges, allocating nothing that would have to be given back. Each call may
+    take 5 s; raising, or taking longer, refuses with `internal`."""
 
     async def begin(self, attempt: Attempt, credential: Credential, channel: bytes) -> Verdict:
         """`channel`: what to sign to bind an answer to this connection (ALPN, SPKI hash, nonces, role)."""
 
-    async def answer(self, body: Mapping[str, Any]) -> Verdict: ...
+    async def answer(self, body: Mapping[str, Any]) -> Verdict:
+        """To the last challenge."""
 
 
 class ClientHalf(Protocol):
+    """One object for the life of the client. PeerError and HostError count as a failed attempt, which is tried again;
+    whatever else it raises ends the client."""
+
     async def prepare(self) -> None:
         """Before dialling, with no deadline: may ask a person."""
 
     def start(self) -> Mapping[str, Any]:
         """The credential for HELLO: {"bearer": token}, {} for PeerKey, or the method's own body."""
 
-    def answer(self, challenge: Mapping[str, Any], channel: bytes) -> Mapping[str, Any]: ...
+    def answer(self, challenge: Mapping[str, Any], channel: bytes) -> Mapping[str, Any]:
+        """`channel`: what to sign, as at the server's half, with the client's role in it."""
+
     def refused(self, code: Code) -> bool:
         """True allows one more attempt with a new credential although the refusal is final."""
 
@@ -109,5 +116,8 @@ class Authenticator(Protocol):
     def identify(self, credential: Credential) -> bytes | None:
         """Bytes that stand for the presented credential (the core fingerprints them with its key), or None."""
 
-    def server(self) -> ServerHalf: ...
-    def client(self) -> ClientHalf: ...
+    def server(self) -> ServerHalf:
+        """A new object for one attempt."""
+
+    def client(self) -> ClientHalf:
+        """Called once, at the start of a client."""

@@ -34,12 +34,13 @@ class Codec(Protocol):
 
     def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
         """Packets, joined where the codec can, in order. What the codec cannot judge is dropped: `drop(reason)`,
-        once a payload. Never raises for what a peer sent."""
+        once a payload. Must not raise for what a peer sent: that loses the whole batch, counted `plugin_error`."""
 
 
 class PacketCodec(Protocol):
-    """Factory of codec objects. WIRE is the name in HELLO and WELCOME; PREFERENCE: the highest is tried first;
-    CONTEXT is the context id if fixed (plain is 0), None: the server picks one for the session."""
+    """Factory of codec objects. NAME is also the name in HELLO and WELCOME; PREFERENCE: the highest is tried first;
+    CONTEXT is the context id that docs/wire.md fixes for the name (plain is 0), None for all others: the server gives
+    them one for the session."""
 
     NAME: ClassVar[str]
     PREFERENCE: ClassVar[int]
@@ -47,7 +48,7 @@ class PacketCodec(Protocol):
 
     def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str]) -> Codec:
         """One object for a link. What the own TUN takes as super-packets and what the peer accepts as such, both of
-        tcp4, tcp6, udp4, udp6."""
+        tcp4, tcp6, udp4, udp6. At the server, raising refuses that attempt with `internal`."""
 
 
 class Wrapper(Protocol):
@@ -75,4 +76,5 @@ class WrapperCodec(Protocol):
     OVERHEAD: ClassVar[int]
     SCOPE: ClassVar[Literal["link", "session"]]
 
-    def wrapper(self) -> Wrapper: ...
+    def wrapper(self) -> Wrapper:
+        """A new object, for a link or a session as SCOPE says."""

@@ -30,7 +30,7 @@ class Sample:
 
 
 class Context(Protocol):
-    """To be used from the loop's thread only; `from_thread` crosses."""
+    """To be used from the loop's thread only; `from_thread` crosses. Nothing here blocks."""
 
     @property
     def role(self) -> Literal["server", "client"]: ...
@@ -40,7 +40,8 @@ class Context(Protocol):
     def log(self) -> logging.Logger: ...
     @property
     def store(self) -> Store:
-        """The configured store, in this plugin's own namespace."""
+        """The configured store, in this plugin's own namespace. It is chosen when all plugins have loaded: before,
+        each of its calls raises StoreUnavailable."""
 
     def now(self) -> Seconds:
         """Monotonic seconds."""
@@ -48,21 +49,31 @@ class Context(Protocol):
     def wall(self) -> Seconds:
         """POSIX time in seconds, for what outlives a reboot (expiry of credentials)."""
 
-    def random(self, n: int) -> bytes: ...
-    def sessions(self) -> Sequence[Session]: ...
+    def random(self, n: int) -> bytes:
+        """`n` bytes fit for keys."""
+
+    def sessions(self) -> Sequence[Session]:
+        """All of the instance, parked ones too; a client has one at most."""
+
     def route(self, address: Address) -> Session | None:
-        """The session that packets to this address go to."""
+        """The session that packets to this address go to; at a client its one session, whatever the address."""
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
-        """Declare a counter `vpnrs_<plugin>_<name>`. While loading only."""
+        """Declare a counter `vpnrs_<plugin>_<name>`: in the plugin's constructor or a hook. ValueError afterwards, and
+        for a bad or repeated name."""
 
-    def samples(self) -> Iterable[Sample]: ...
-    def emit(self, event: Event) -> None: ...
+    def samples(self) -> Iterable[Sample]:
+        """Every counter and gauge of the instance at this moment, the core's and all plugins'."""
+
+    def emit(self, event: Event) -> None:
+        """Tell the log and all subscribers. Its time is set if it is 0."""
+
     def subscribe(self, *types: type[Event], size: int = 256) -> AsyncIterator[Event]:
         """Events of these types (all, if none is given) from now on. What did not fit yields Missed(count)."""
 
     async def control(self, name: str, request: Mapping[str, Any], *, by: str, write: bool = False) -> Any:
-        """Ask a control request as the local sockets would. `by` names who asks, for the log."""
+        """Ask a control request by its complete name, as the local sockets would → the answer as JSON-ready data. `by`
+        names who asks. Raises ConfigError for an unknown name, and for one that changes something without `write`."""
 
     def path(self, relative: str) -> str:
         """A path of the configuration, relative to its file's folder, made absolute."""
@@ -71,4 +82,4 @@ class Context(Protocol):
         """The one call that may come from another thread: runs `function` in the loop's."""
 
     async def add_link(self, transport: str, where: str, *, via: str | None = None) -> None:
-        """Client: one more link for the session."""
+        """Client: one more link for the session. This release carries one link a session, so it raises HostError."""

@@ -11,7 +11,8 @@ import pydantic
 
 @dataclass(frozen=True)
 class ControlRequest:
-    """Reached as `<plugin>.<name>`. `reads_only` requests are answered on the status socket too."""
+    """Reached as `<plugin>.<name>`. `model` checks the request's fields, `handler` gets an object of it; what it raises
+    of vpnrs_core.errors reaches whoever asked. `reads_only` requests are answered on the status socket too."""
 
     name: str
     model: type[pydantic.BaseModel]

@@ -31,7 +31,9 @@ class Principal:
 
 @dataclass(frozen=True)
 class Contribution:
-    """Added to a grant. Merge: routes and facts by union, DNS in declared order, MTU, rates and expiry the smallest.
+    """Added to a grant. Merge: routes and facts by union, DNS in declared order, MTU, rates and expiry the smallest (of
+    rates the smaller speed and the smaller burst). What contradicts itself, such as a burst below the MTU, refuses the
+    attempt with `policy`. `mtu` is bytes; `down` is towards the client and paced, `up` from it and policed.
 
     `expires` is a POSIX time in seconds. `facts` stay under the contributing plugin's name (≤ 4 KiB as JSON); what
     stands under its key "public" reaches the same plugin at the client."""
@@ -49,4 +51,5 @@ class GrantContributor(Protocol):
     NAME: ClassVar[str]
 
     async def contribute(self, attempt: Attempt, principal: Principal) -> Contribution | Refuse:
-        """Once an attempt, after authentication and before allocation. Raising refuses with `internal`."""
+        """Once an attempt, after authentication or a proven resume, and before allocation. Raising, or taking longer
+        than 5 s, refuses with `internal`."""

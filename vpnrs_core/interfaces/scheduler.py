@@ -11,7 +11,11 @@ from vpnrs_core.packet.packet import Packet
 
 
 class LinkScheduler(Protocol):
+    """Called for every batch that leaves a session's queue. It must be quick: nothing else runs meanwhile."""
+
     NAME: ClassVar[str]
 
     def assign(self, batch: Sequence[Packet], links: Sequence[Link], now: Seconds) -> Iterable[tuple[Link, Packet]]:
-        """Yield (link, packet); a packet may be yielded for several links. `links` is never empty."""
+        """Yield (link, packet); a packet may be yielded for several links. `links` is never empty, in
+        the order of opening. A packet that is yielded for none is dropped as `no_link`; raising drops what was not
+        yielded yet as `plugin_error`."""

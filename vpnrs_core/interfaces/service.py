@@ -9,4 +9,5 @@ class Service(Protocol):
     NAME: ClassVar[str]
 
     async def run(self) -> None:
-        """Runs until cancelled. If it raises or returns it is started again with backoff, seen in status."""
+        """Runs until cancelled. If it raises or returns it is started again with backoff, 1 to 60 s, and the event
+        `service_restarted` says so."""

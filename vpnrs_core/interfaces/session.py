@@ -32,7 +32,8 @@ class Session(Protocol):
     def counters(self) -> Mapping[str, int]: ...
 
     def end(self, refuse: Refuse) -> None:
-        """End the session after the current turn. May be called from a stage."""
+        """End the session after the current turn; at a client, stop it. May be called from a stage."""
 
     def change(self, contribution: Contribution) -> None:
-        """Merge into the grant after the current turn. May be called from a stage."""
+        """Merge into the grant after the current turn; a contradiction ends the session. May be called from a stage.
+        Server; at a client it changes nothing and is reported."""

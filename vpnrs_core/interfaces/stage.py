@@ -55,7 +55,8 @@ class Matches:
 
 
 class Stage(Protocol):
-    """A packet stage. What it raises drops that batch's packets, counted under the plugin's name."""
+    """A packet stage. What `process` raises drops the packets that it was given and has not dropped, counted under the
+    plugin's name. All methods but `process` may be left out; what an event method raises is reported."""
 
     def matches(self) -> Matches | None:
         """None: everything. Asked once, at set-up."""
@@ -105,9 +106,11 @@ class StageFactory(Protocol):
 
 @runtime_checkable
 class TunStageFactory(StageFactory, Protocol):
-    def tun(self, wake_at: Callable[[Seconds], None]) -> TunStage | Observer: ...
+    def tun(self, wake_at: Callable[[Seconds], None]) -> TunStage | Observer:
+        """Server and client, once, at the start; raising refuses it. `wake_at` takes monotonic seconds."""
 
 
 @runtime_checkable
 class PeerStageFactory(StageFactory, Protocol):
-    def bind(self, session: Session, wake_at: Callable[[Seconds], None]) -> PeerStage | Observer: ...
+    def bind(self, session: Session, wake_at: Callable[[Seconds], None]) -> PeerStage | Observer:
+        """Server and client, once a session; raising refuses that session."""

@@ -26,6 +26,7 @@ from vpnrs_core.interfaces.tun import OFFLOADS
 pytestmark = pytest.mark.netns
 
 UDP_SEGMENT = 103
+TUNGETVNETLE = 0x800454DD
 MTU = 1280
 GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4 = 0, 1, 4, 5
 
@@ -240,6 +241,13 @@ def test_names_templates_and_taken_names(netns):
             tun.close()
             tun.close()
         Tun.open("mine").close()
+
+
+def test_vnet_headers_are_little_endian_by_choice(netns):
+    asked = bytearray(4)
+    with netns.namespace("here").entered(), contextlib.closing(Tun.open()) as tun:
+        fcntl.ioctl(tun.fileno(), TUNGETVNETLE, asked)
+    assert int.from_bytes(asked, sys.byteorder) == 1
 
 
 @pytest.mark.parametrize("name", ["", "x" * 16, "a b", "a/b", "..", "%d%d", "a:b"])

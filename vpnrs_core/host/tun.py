@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -22,6 +23,7 @@ DEVICE: Final = "/dev/net/tun"
 READ_SIZE: Final = 65_550
 
 _TUNSETOFFLOAD: Final = 0x400454D0
+_TUNSETVNETLE: Final = 0x400454DC
 _CSUM, _TSO4, _TSO6, _TSO_ECN, _USO4, _USO6 = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
 
 # From most to least; kernels before 6.2 know no USO, and the kernel takes USO4 and USO6 only together.
@@ -63,6 +65,8 @@ class Tun:
         except OSError as error:
             raise _open_error(name, error) from error
         os.set_blocking(device.fileno(), False)
+        # The vnet header in the byte order of the wire, whatever this machine's own is.
+        fcntl.ioctl(device.fileno(), _TUNSETVNETLE, struct.pack("i", 1))
         return cls(device, probe_offloads(device.fileno(), limit if offload else None))
 
     def fileno(self) -> int:

@@ -203,6 +203,8 @@ class Instance:
 
     async def control(self, name: str, request: Mapping[str, Any], *, by: str, write: bool) -> Any:
         """Ask a control request from inside. Raises ConfigError for an unknown name or a command without `write`."""
+        if write:
+            logging.getLogger(LOGGER).info("%s asks for %s", by, name)
         return await answer(self._handlers, name, request, write=write)
 
     async def add_link(self, transport: str, where: str, via: str | None) -> None:

@@ -129,7 +129,9 @@ class Network:
                 index = netlink.link_lookup(ifname=interface)[0]
                 for address in map(ip_interface, addresses):
                     extra = {"flags": _NODAD} if address.version == 6 else {}
-                    netlink.addr("add", index=index, address=str(address.ip), mask=address.network.prefixlen, **extra)
+                    netlink.addr(
+                        "add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen, **extra
+                    )
                 netlink.link("set", index=index, state="up")
             for gateway in _GATEWAYS.get(label, ()):
                 netlink.route("add", dst="default" if "." in gateway else "::/0", gateway=gateway)

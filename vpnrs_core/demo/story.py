@@ -63,14 +63,19 @@ class Demo:
     def run(self) -> DemoReport:
         try:
             self._play()
-        except Interrupted:
-            pass  # the step that it met has recorded it
+        except Interrupted as signal:
+            self._record_interruption(signal)
         finally:
             self._interrupts.hold()
             self._attempt("clean up", self._clean_up)
         report = self.report
         report.ok = all(step.ok for step in report.steps) and not report.left_behind and not self._interrupts.received
         return report
+
+    def _record_interruption(self, signal: Interrupted) -> None:
+        """It has met a step, which has recorded it, or the moment between two."""
+        if not any(step.error == str(signal) for step in self.report.steps):
+            self.report.steps.append(DemoStep(name="the next step", ok=False, seconds=0.0, error=str(signal)))
 
     def _play(self) -> None:
         build: list[tuple[str, Action]] = [

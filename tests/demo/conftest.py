@@ -1,0 +1,3 @@
+from vpnrs_core.testkit.fixtures import netns
+
+__all__ = ["netns"]

@@ -17,6 +17,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "tests/netns" in item.path.as_posix():
             item.add_marker(pytest.mark.netns)
+    # The long ones first, so that the other workers have something to do beside them.
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -81,6 +81,7 @@ def test_a_server_that_restarts_under_load_gets_its_client_back(tunnel, how):
     assert net.client.status()["state"] == "connected"
 
 
+@pytest.mark.long
 def test_forty_seconds_of_blackout_cost_the_connection_and_neither_address_nor_session(tunnel):
     net = tunnel(relay={}).up()
     before = session(net.client)

@@ -87,6 +87,7 @@ class Instance:
     async def run(self) -> None:
         """Start, run until asked to stop, undo everything. Raises VpnrsError."""
         self.bus.listen(log_event)
+        self.loop.set_exception_handler(self._unhandled)
         notifier = Notifier()
         async with AsyncExitStack() as stack:
             for number in STOP_SIGNALS:
@@ -101,6 +102,11 @@ class Instance:
             self.bus.emit(InstanceStopping(reason=self._reason))
         if self._failure is not None:
             raise self._failure
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        """A callback or a task raised: a defect. It is told like any failure, limited, and costs that turn only."""
+        exc = context.get("exception")
+        self.reporter.report("core", "loop", exc or str(context.get("message")), time.monotonic())
 
     def stop(self, reason: str) -> None:
         """Ask for a graceful end."""

@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
+from vpnrs_core.demo.interrupts import Interrupts
 from vpnrs_core.errors import HostError, PeerError
 from vpnrs_core.host import namespace
 from vpnrs_core.host.rundir import BASE_VARIABLE
@@ -28,44 +30,44 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Runner:
     """`runs` is the folder that takes the place of /run/vpnrs, so that these instances meet no others."""
 
-    def __init__(self, runs: Path) -> None:
+    def __init__(self, runs: Path, interrupts: Interrupts) -> None:
         self._environment = {**os.environ, BASE_VARIABLE: str(runs)}
+        self._interrupts = interrupts
         self.instances: list[RunningInstance] = []
 
     def run(self, where: str, *arguments: str) -> str:
         """`vpnrs arguments…` in the namespace `where`, to its end → its standard output. Raises HostError with what it
         said."""
-        with namespace.entered(where):
-            done = subprocess.run(
-                [*COMMAND, *arguments],
-                capture_output=True,
-                text=True,
-                timeout=_COMMAND_LIMIT,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        if done.returncode:
-            said = " | ".join((done.stderr or done.stdout).split("\n")).strip(" |")
-            raise HostError(f"vpnrs {arguments[0]}: exit code {done.returncode}: {said or 'it said nothing'}")
-        return done.stdout
+        with self._popen(where, arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                out, error = process.communicate(timeout=_COMMAND_LIMIT)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            said = " | ".join((error or out).decode(errors="replace").splitlines())
+            raise HostError(f"vpnrs {arguments[0]}: exit code {process.returncode}: {said or 'it said nothing'}")
+        return str(out, errors="replace")
 
     def start(self, where: str, log: Path, *arguments: str) -> RunningInstance:
         """`vpnrs run arguments…` in the background. It is stopped when this process dies, too."""
-        with log.open("w") as stream, namespace.entered(where):
-            process = subprocess.Popen(
-                [*COMMAND, "run", "--log-format", "json", *arguments],
+        command = ("run", "--log-format", "json", *arguments)
+        with log.open("w") as stream, self._interrupts.deferred():
+            process = self._popen(where, command, stdout=stream, stderr=stream, preexec_fn=_die_with_parent)
+            instance = RunningInstance(process, log)
+            self.instances.append(instance)
+        return instance
+
+    def _popen(self, where: str, arguments: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
+        with namespace.entered(where), self._interrupts.deferred():
+            return subprocess.Popen(
+                [*COMMAND, *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=stream,
                 env=self._environment,
                 # ^C is the demo's to hear, which then stops both sides in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                **more,
             )
-        instance = RunningInstance(process, log)
-        self.instances.append(instance)
-        return instance
 
     def end_all(self) -> list[str]:
         """End what was started and still runs → what went wrong with that."""

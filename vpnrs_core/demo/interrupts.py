@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -29,6 +31,22 @@ class Interrupts:
         """From now on signals are noted and nothing else."""
         self._held = True
 
+    def check(self) -> None:
+        """Raises Interrupted when a signal came while it was deferred, or its exception was lost."""
+        if self.received and not self._held:
+            raise Interrupted(self.received)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """A signal is raised at the end of the block: around the start of a process, for Python swallows what is
+        raised in the callbacks of fork."""
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
+        self.check()
+
     def __enter__(self) -> Self:
         for number in _SIGNALS:
             # `nohup` and the like: what is ignored stays so.
@@ -43,5 +61,4 @@ class Interrupts:
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number
         if not self._held:
-            self._held = True
-            raise Interrupted(number)
+            raise Interrupted(self.received)

@@ -54,7 +54,7 @@ class Demo:
         self._display, self._interrupts = display, interrupts
         self._pair = self.folder / "pair"
         self._runs = self.folder / "run"
-        self._runner = Runner(self._runs)
+        self._runner = Runner(self._runs, interrupts)
         self._running: dict[str, RunningInstance] = {}
         self._stopped = False
         self._server_addresses: dict[int, str] = {}
@@ -107,6 +107,7 @@ class Demo:
         started = time.monotonic()
         error: str | None = None
         try:
+            self._interrupts.check()
             action()
         except Exception as failure:
             expected = isinstance(failure, (VpnrsError, OSError, subprocess.SubprocessError))

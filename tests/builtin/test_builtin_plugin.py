@@ -32,7 +32,7 @@ BOTH = {
     "transports": ["quic"],
     "quic_engines": ["aioquic"],
     "session_protocols": ["vpnrs/1"],
-    "datagram_codecs": ["plain"],
+    "datagram_codecs": ["offload", "segments", "plain"],
     "link_schedulers": ["single"],
     "stores": ["memory"],
 }

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from vpnrs_core.packet.coalesce import coalesce
+from vpnrs_core.packet.cut import cut
 from vpnrs_core.packet.fragment import fragment
+from vpnrs_core.packet.join import join
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.segment import segment
 from vpnrs_core.testkit.packets import ACK, CWR, ECE, FIN, PSH, super_tcp, super_udp, tcp, udp
@@ -190,6 +192,64 @@ def test_the_kernel_gives_back_what_was_joined(kernel: Kernel, addresses: tuple[
     ]
     (joined,) = coalesce([Packet.of(data) for data in datagrams])
     assert_same(kernel, joined, datagrams)
+
+
+def assert_joined_same(kernel: Kernel, whole: Packet, order: list[int]) -> None:
+    """What arrives of a super-packet's payloads, in this order, becomes the segments of the whole."""
+    payloads, segments = cut(whole), segment(whole)
+    dropped: list[None] = []
+    at = 0
+    for part in join([payloads[index] for index in order], lambda: dropped.append(None)):
+        expected = [segments[index] for index in order[at : at + part.segments]]
+        assert_same(kernel, part, expected)
+        at += part.segments
+    assert at == len(order)
+    assert not dropped
+
+
+ARRIVALS = [list(range(9)), [0, 1, 2], [3, 4, 5, 6, 7, 8], [1, 2, 4, 5, 5, 8], [8, 0], [2, 1, 0, 6, 7, 3, 8]]
+
+
+@pytest.mark.parametrize("order", ARRIVALS, ids=str)
+@pytest.mark.parametrize("dont_fragment", [True, False], ids=["df", "no_df"])
+@pytest.mark.parametrize("flags", [ACK, ACK | PSH | FIN, ACK | ECE | CWR])
+def test_whatever_arrives_becomes_the_wholes_segments(
+    kernel: Kernel, order: list[int], dont_fragment: bool, flags: int
+) -> None:
+    data = os.urandom(8 * 1000 + 5)
+    ip: dict[str, object] = {"identification": 0xFFFC, "dont_fragment": dont_fragment}
+    fields = {"flags": flags, "options": TIMESTAMPS + SACK, "seq": 0xFFFFF000}
+    for whole in (super_tcp(*FOUR, data, 1000, ip=ip, **fields), super_tcp(*SIX, data, 1000, **fields)):
+        if flags & CWR:
+            whole = Packet(whole.frame[:1] + bytes((whole.frame[1] | 0x80,)) + whole.frame[2:])
+        assert_joined_same(kernel, whole, order)
+
+
+@pytest.mark.parametrize("order", ARRIVALS, ids=str)
+def test_whatever_arrives_of_datagrams_and_extended_headers(kernel: Kernel, order: list[int]) -> None:
+    data, ip = os.urandom(8 * 1200 + 1), {"options": V6_OPTION}
+    for addresses in (FOUR, SIX):
+        assert_joined_same(kernel, super_udp(*addresses, data, 1200), order)
+    for make in (super_tcp, super_udp):
+        assert_joined_same(kernel, make(*SIX, data, 1200, ip=dict(ip)), order)
+
+
+def test_a_tiny_mss_crosses_as_several_super_packets(kernel: Kernel) -> None:
+    whole = super_tcp(*FOUR, os.urandom(742 * 88 - 3), 88, flags=ACK | PSH, options=TIMESTAMPS)
+    assert_joined_same(kernel, whole, list(range(742)))
+
+
+@pytest.mark.parametrize("addresses", [FOUR, SIX], ids=["v4", "v6"])
+def test_the_kernel_finishes_what_was_joined_with_partial_checksums(kernel: Kernel, addresses: tuple[str, str]) -> None:
+    parts = [
+        super_udp(
+            *addresses, os.urandom(700 if index < 40 else 9), 1200,
+            ip={"identification": 0xFFF0 + index & 0xFFFF} if addresses is FOUR else {},
+        )
+        for index in range(41)
+    ]  # fmt: skip
+    (joined,) = coalesce(parts)
+    assert_same(kernel, joined, [ip for part in parts for ip in segment(part)])
 
 
 ROUTER_ALERT = "94040000"  # copied into each fragment

@@ -44,7 +44,7 @@ class PlainCodec:
     PREFERENCE: ClassVar[int] = 0
     CONTEXT: ClassVar[int | None] = 0
 
-    def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str]) -> _Plain:
+    def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str], lane: str = "datagram") -> _Plain:
         """A codec object. Packets are joined into what the own TUN takes; whatever the peer accepts, complete packets
         are what it gets."""
         return _Plain(own_offloads)

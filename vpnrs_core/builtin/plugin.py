@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from vpnrs_core.builtin.memory import MemoryStore
+from vpnrs_core.builtin.offload import OffloadCodec
 from vpnrs_core.builtin.plain import PlainCodec
 from vpnrs_core.builtin.pool import PoolAllocator
+from vpnrs_core.builtin.segments import SegmentsCodec
 from vpnrs_core.builtin.single import SingleLinkScheduler
 from vpnrs_core.builtin.vpnrs1 import VpnrsProtocol
 from vpnrs_core.config.models import ClientConfig, Configuration, ServerConfig
@@ -51,7 +53,7 @@ class Builtin:
 
     @impl
     def vpnrs_register_datagram_codecs(self) -> Sequence[PacketCodec]:
-        return [PlainCodec()]
+        return [OffloadCodec(), SegmentsCodec(), PlainCodec()]
 
     @impl
     def vpnrs_register_link_schedulers(self) -> Sequence[LinkScheduler]:

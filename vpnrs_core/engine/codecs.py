@@ -43,7 +43,7 @@ class CodecSet:
     ) -> LinkPort:
         """A link with the accepted codecs (name → context id). `kept` holds the session's own wrappers."""
         codecs = [
-            (contexts[name], name, codec.open(self.offloads, peer_offloads))
+            (contexts[name], name, codec.open(self.offloads, peer_offloads, lane.NAME))
             for name, codec in self._packet.items()
             if name in contexts
         ]

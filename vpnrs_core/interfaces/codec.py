@@ -46,9 +46,10 @@ class PacketCodec(Protocol):
     PREFERENCE: ClassVar[int]
     CONTEXT: ClassVar[int | None]
 
-    def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str]) -> Codec:
+    def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str], lane: str = "datagram") -> Codec:
         """One object for a link. What the own TUN takes as super-packets and what the peer accepts as such, both of
-        tcp4, tcp6, udp4, udp6. At the server, raising refuses that attempt with `internal`."""
+        tcp4, tcp6, udp4, udp6. `lane` is the NAME of the link's lane: payloads in datagrams hold about a path MTU,
+        those on a stream up to 65,600 bytes. At the server, raising refuses that attempt with `internal`."""
 
 
 class Wrapper(Protocol):

@@ -35,10 +35,7 @@ def _check_vnet(frame: bytes, header: Header) -> None:
         raise BadPacket("checksum position outside the packet")
     if gso_type != GSO_NONE:
         check_super_packet(header, flags, gso_type, gso_size, start, offset)
-        if gso_type == GSO_UDP_L4:
-            at = VNET_LENGTH + header.l4_offset + 4
-            if int.from_bytes(frame[at : at + 2], "big") != header.length - header.l4_offset:
-                raise BadPacket("UDP length disagrees")
+        check_udp_length(frame, VNET_LENGTH, header)
 
 
 def check_super_packet(header: Header, flags: int, gso_type: int, gso_size: int, start: int, offset: int) -> None:
@@ -61,6 +58,15 @@ def check_super_packet(header: Header, flags: int, gso_type: int, gso_size: int,
         raise BadPacket("super-packet of one segment")
     if protocol == UDP and header.payload_length > gso_size * MAX_UDP_SEGMENTS:
         raise BadPacket("too many UDP segments")
+
+
+def check_udp_length(frame: bytes, start: int, header: Header) -> None:
+    """A UDP super-packet's own length field covers all of its IP payload. `start` is where the IP header starts in
+    `frame`. Raises BadPacket."""
+    if header.protocol == UDP:
+        at = start + header.l4_offset + 4
+        if frame[at] << 8 | frame[at + 1] != header.length - header.l4_offset:
+            raise BadPacket("UDP length disagrees")
 
 
 def check_partial_checksum(header: Header, flags: int, start: int, offset: int) -> None:

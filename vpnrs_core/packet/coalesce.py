@@ -2,7 +2,8 @@
 
 Whoever segments a super-packet again gets exactly the packets that were joined. That decides what may be joined: the
 kernel computes all checksums anew, so a wrong one would come out right. Only packets whose checksums verify are
-joined; the others stay alone, as wrong as they were.
+joined; the others stay alone, as wrong as they were. Packets whose checksums are partial join without a sum being
+computed: their pseudo-header sums, apart from the lengths in them, have to be the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from struct import Struct
 
 from vpnrs_core.packet.checksum import checksum, ones_sum, ones_sums
 from vpnrs_core.packet.header import TCP, UDP, Header
+from vpnrs_core.packet.kinds import ALL_KINDS, kind_of
 from vpnrs_core.packet.mend import CWR, FIN, PSH
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.vnet import (
@@ -26,7 +28,7 @@ from vpnrs_core.packet.vnet import (
     VNET_LENGTH,
 )
 
-JOIN_ALL = frozenset({"tcp4", "tcp6", "udp4", "udp6"})
+JOIN_ALL = ALL_KINDS
 MAX_LENGTH = 65535
 MAX_UDP_JOINED = 64
 MAX_TCP_JOINED = 256
@@ -35,8 +37,6 @@ MAX_TCP_JOINED = 256
 _VARIABLE = FIN | PSH | CWR
 _ACK, _ECE = 0x10, 0x40
 _JOINABLE = _VARIABLE | _ACK | _ECE
-
-_KIND = {(4, TCP): "tcp4", (6, TCP): "tcp6", (4, UDP): "udp4", (6, UDP): "udp6"}
 
 # Version … TOS; length; identification; fragment field, TTL, protocol; checksum.
 _IPV4 = Struct(f"!{VNET_LENGTH}x2sHH4sH")
@@ -127,7 +127,7 @@ def coalesce(packets: Sequence[Packet], join: frozenset[str] = JOIN_ALL) -> list
         if protocol not in (TCP, UDP):
             out.append(packet)
             continue
-        if l4 != (20 if version == 4 else 40) or header.is_fragment or not frame.startswith(PLAIN_VNET):
+        if l4 != (20 if version == 4 else 40) or header.is_fragment or not _is_lone(frame, l4, protocol):
             # It may belong to any flow between its addresses: nothing that follows may overtake it.
             runs.clear()
             out.append(packet)
@@ -135,7 +135,7 @@ def coalesce(packets: Sequence[Packet], join: frozenset[str] = JOIN_ALL) -> list
         # Addresses and ports lie side by side.
         flow = (protocol, frame[22:34] if version == 4 else frame[18:54])
         payload = length - header_length
-        piece = _piece(frame, header, payload) if payload and _KIND[version, protocol] in join else None
+        piece = _piece(frame, header, payload) if payload and kind_of(header) in join else None
         if piece is None:
             runs.pop(flow, None)
             out.append(packet)
@@ -151,6 +151,14 @@ def coalesce(packets: Sequence[Packet], join: frozenset[str] = JOIN_ALL) -> list
         else:
             joined.append(entry)
     return joined
+
+
+def _is_lone(frame: bytes, l4: int, protocol: int) -> bool:
+    """A single packet with a finished checksum, or with a partial one of its own L4 header."""
+    if frame.startswith(PLAIN_VNET):
+        return True
+    flags, gso_type, _, _, start, offset = VNET.unpack_from(frame)
+    return flags == NEEDS_CSUM and not gso_type and start == l4 and offset == CSUM_OFFSET[protocol]
 
 
 def _piece(frame: bytes, header: Header, payload: int) -> _Piece | None:
@@ -171,13 +179,19 @@ def _piece(frame: bytes, header: Header, payload: int) -> _Piece | None:
         same = _IPV6.unpack_from(frame)
     if header.protocol == UDP:
         size, check = _UDP.unpack_from(frame, at)
-        if size != payload + 8 or not check:
+        if size != payload + 8:
             return None
-        return same, number, 0, 0, ip_sum
+        if frame[0]:
+            return (*same, (check - size) % 65535), number, 0, 0, ip_sum
+        return (same, number, 0, 0, ip_sum) if check else None
     sequence, ack, flags, window, check, urgent = _TCP.unpack_from(frame, at)
-    if not flags & _ACK or flags & ~_JOINABLE or check == 0xFFFF:
+    if not flags & _ACK or flags & ~_JOINABLE:
         return None
     options = frame[at + 20 : VNET_LENGTH + header.header_length]
+    if frame[0]:
+        options += ((check + header.l4_offset - header.length) % 65535).to_bytes(2, "big")
+    elif check == 0xFFFF:
+        return None
     return (*same, ack, flags & ~_VARIABLE, window, urgent, options), number, sequence, flags, ip_sum
 
 
@@ -191,6 +205,8 @@ def _verify(packets: list[Packet]) -> list[bool]:
     at = VNET_LENGTH + (12 if header.version == 4 else 8)
     if header.version == 4 and ones_sum(first.frame[VNET_LENGTH : VNET_LENGTH + 20]):
         return [False] * len(packets)
+    if first.frame[0]:
+        return [True] * len(packets)  # `_piece` has compared what there is to compare
     sums = ones_sums([packet.frame[at:] for packet in packets[:-1]])
     target = -(header.protocol + header.length - header.l4_offset) % 65535
     valid = [total == target for total in sums]
@@ -222,7 +238,10 @@ def _join(packets: list[Packet]) -> Packet:
         gso_type = GSO_UDP_L4
         head[l4 + 4 : l4 + 6] = (length - header.l4_offset).to_bytes(2, "big")
     offset = CSUM_OFFSET[header.protocol]
-    partial = (ones_sum(addresses) + header.protocol + length - header.l4_offset) % 65535
+    if first.frame[0]:
+        partial = (int.from_bytes(head[l4 + offset : l4 + offset + 2], "big") + length - header.length) % 65535
+    else:
+        partial = (ones_sum(addresses) + header.protocol + length - header.l4_offset) % 65535
     head[l4 + offset : l4 + offset + 2] = partial.to_bytes(2, "big")
     VNET.pack_into(head, 0, NEEDS_CSUM, gso_type, header.header_length, len(payloads[0]), header.l4_offset, offset)
     return Packet(b"".join((head, *payloads)), first.session)

@@ -68,7 +68,32 @@ def examine(frame: bytes, start: int = VNET_LENGTH) -> Header:
     Raises BadPacket: truncated, a length field that disagrees, an impossible header length, a jumbogram, an
     extension header chain that is too long.
     """
-    length = len(frame) - start
+    return _examine(frame, start, len(frame) - start)
+
+
+def examine_head(frame: bytes, start: int = VNET_LENGTH) -> Header:
+    """The headers of an IP packet of which `frame` has, from `start`, all headers but not all of the payload: the
+    packet's length is what it says of itself. Raises BadPacket as `examine` does."""
+    available = len(frame) - start
+    if available < 20:
+        raise BadPacket("truncated IP header")
+    if frame[start] >> 4 == 4:
+        length = frame[start + 2] << 8 | frame[start + 3]
+    else:
+        length = 40 + (frame[start + 4] << 8 | frame[start + 5])
+        if available < 40:
+            raise BadPacket("truncated IP header")
+    try:
+        header = _examine(frame, start, length)
+    except IndexError:
+        raise BadPacket("truncated headers") from None
+    # What the walk read as slices may have come out short; then the headers end beyond the bytes.
+    if header.header_length > available:
+        raise BadPacket("truncated headers")
+    return header
+
+
+def _examine(frame: bytes, start: int, length: int) -> Header:
     if length < 20:
         raise BadPacket("truncated IP header")
     version = frame[start] >> 4

@@ -38,6 +38,13 @@ class Packet:
         """From an IP packet without vnet header."""
         return cls(vnet + data, session)
 
+    @classmethod
+    def examined(cls, frame: bytes, header: Header) -> Packet:
+        """From a frame whose header the caller has: what `checks.well_formed` would find in it."""
+        packet = cls(frame)
+        packet._header = header
+        return packet
+
     @property
     def header(self) -> Header:
         """The result of `checks.well_formed`, kept."""

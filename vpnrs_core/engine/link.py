@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from operator import itemgetter
 
 from vpnrs_core.engine.wrapping import Layer, WrapperHost, Wrapping
 from vpnrs_core.interfaces import Codec, Connection, Lane
@@ -13,6 +14,9 @@ from vpnrs_core.wire.varint import decode_varint, encode_varint
 
 # Payloads: what wrappers send on their own is let go beyond this.
 MOST_APART = 1024
+
+# Context ids below 0x40 have one byte. Both are C calls: they run once a payload.
+_first_byte, _behind_it = itemgetter(slice(1)), itemgetter(slice(1, None))
 
 
 class LinkPort:
@@ -53,7 +57,7 @@ class LinkPort:
         front = b"" if self._wrapping else prefix
         self._encoders = [(front + encode_varint(context), codec) for context, _, codec in codecs]
         self._decoders = {context: codec for context, _, codec in codecs}
-        self._plain = self._decoders.get(0)
+        self._short = {bytes((context,)): codec for context, _, codec in codecs if context < 0x40}
         self._overhead = len(prefix) + self._wrapping.overhead if self._wrapping else 0
         self._send_message = send_message
 
@@ -86,7 +90,7 @@ class LinkPort:
         for head, codec in self._encoders:
             payloads = codec.encode(packet, largest - len(head))
             if payloads is not None:
-                self._enqueue([head + payload for payload in payloads])
+                self._enqueue(list(map(head.__add__, payloads)))
                 return True
         return False
 
@@ -129,25 +133,25 @@ class LinkPort:
 
     def decode_unwrapped(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
         """Packets of payloads as codecs made them. What no codec of this link takes is dropped with a reason."""
-        plain = self._plain
-        if plain is not None and all(p[:1] == b"\0" for p in payloads):
-            return plain.decode([p[1:] for p in payloads], drop)
         packets: list[Packet] = []
-        for context, run in groupby(payloads, _context_of):
-            codec = self._decoders.get(context)
-            group = list(run)
-            if codec is None:
-                for _ in group:
-                    drop("unknown_context")
-            else:
-                skip = len(encode_varint(context))
-                packets.extend(codec.decode([p[skip:] for p in group], drop))
+        for first, run in groupby(payloads, _first_byte):
+            codec = self._short.get(first)
+            if codec is not None:
+                packets += codec.decode(list(map(_behind_it, run)), drop)
+                continue
+            for (context, length), group in groupby(run, _context_of):
+                codec = self._decoders.get(context)
+                if codec is None:
+                    for _ in group:
+                        drop("unknown_context")
+                else:
+                    packets += codec.decode([payload[length:] for payload in group], drop)
         return packets
 
 
-def _context_of(payload: bytes) -> int:
-    """The context id in front of a payload, -1 when there is none."""
+def _context_of(payload: bytes) -> tuple[int, int]:
+    """The context id in front of a payload, -1 when there is none, and its length, which need not be the shortest."""
     try:
-        return decode_varint(payload, 0)[0]
+        return decode_varint(payload, 0)
     except ValueError:
-        return -1
+        return -1, 0

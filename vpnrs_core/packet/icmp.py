@@ -41,8 +41,8 @@ def packet_too_big(packet: Packet, mtu: int, source: bytes) -> Packet | None:
     `source` is our packed address of the packet's family; None: no error may be sent for this packet. `Packet` has
     the session that `packet` came from. The same holds for the other errors here."""
     if packet.version == 4:
-        return _error(packet, _V4_UNREACHABLE, _V4_FRAGMENTATION_NEEDED, min(mtu, 0xFFFF), source)
-    return _error(packet, _V6_TOO_BIG, 0, mtu, source)
+        return error(packet, _V4_UNREACHABLE, _V4_FRAGMENTATION_NEEDED, min(mtu, 0xFFFF), source)
+    return error(packet, _V6_TOO_BIG, 0, mtu, source)
 
 
 def unreachable(packet: Packet, code: Unreachable | int, source: bytes) -> Packet | None:
@@ -50,12 +50,12 @@ def unreachable(packet: Packet, code: Unreachable | int, source: bytes) -> Packe
     four = packet.version == 4
     if isinstance(code, Unreachable):
         code = code.value[0 if four else 1]
-    return _error(packet, _V4_UNREACHABLE if four else _V6_UNREACHABLE, code, 0, source)
+    return error(packet, _V4_UNREACHABLE if four else _V6_UNREACHABLE, code, 0, source)
 
 
 def time_exceeded(packet: Packet, source: bytes) -> Packet | None:
     """Time exceeded in transit: the TTL or hop limit ran out."""
-    return _error(packet, _V4_TIME_EXCEEDED if packet.version == 4 else _V6_TIME_EXCEEDED, 0, 0, source)
+    return error(packet, _V4_TIME_EXCEEDED if packet.version == 4 else _V6_TIME_EXCEEDED, 0, 0, source)
 
 
 def may_answer(packet: Packet, too_big: bool = False) -> bool:
@@ -82,7 +82,8 @@ def _is_error(frame: bytes, header: Header) -> bool:
     return frame[at] < 128 or frame[at] == _V6_REDIRECT
 
 
-def _error(packet: Packet, kind: int, code: int, rest: int, source: bytes) -> Packet | None:
+def error(packet: Packet, kind: int, code: int, rest: int, source: bytes) -> Packet | None:
+    """Any error by type and code of the packet's own family; `rest` is the message's second 32-bit word."""
     header = packet.header
     if len(source) != len(header.source):
         raise ValueError("the error's source is of another family than the packet")

@@ -1,0 +1,219 @@
+"""The fast path: one session, one direction, everything that does not change prepared beforehand.
+
+Found by the packet's own bytes, a packet of an established session needs its IP header rebuilt around prepared
+addresses, and one constant added to its transport checksum: addresses and ports change, lengths and protocol have the
+same sum in both families. Whatever is not like that (extension headers, options, fragments, SYN, FIN, RST, a missing
+checksum, a packet that does not fit) is declined, and takes the slow path.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from struct import Struct
+
+from vpnrs_core.packet.checksum import ones_sum
+from vpnrs_core.packet.header import TCP, UDP, BadPacket, Header
+from vpnrs_core.packet.packet import Packet
+from vpnrs_core.packet.vnet import CSUM_OFFSET, GSO_ECN, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, PLAIN_VNET, VNET
+from vpnrs_nat64.translate.headers import DF, MAX_WITHOUT_DF
+from vpnrs_nat64.translate.tuples import Tuple
+
+# SYN, FIN and RST move the session's state machine.
+_FLAGS = 0x07
+
+# Up to here a copy of the payload costs less than a memoryview of it.
+_VIEW_FROM = 8192
+
+# vnet header; version, class, flow; payload length; next header; hop limit; addresses and ports skipped; transport
+# header up to its checksum; checksum. And IPv4: version and IHL, TOS; total length; identification; flags and offset;
+# TTL; protocol; header checksum. The rest alike.
+_IN_V6 = {TCP: Struct("!10sIHBB36x12sH"), UDP: Struct("!10sIHBB36x2sH")}
+_OUT_V6 = {TCP: Struct("!10sIHBB36s12sH"), UDP: Struct("!10sIHBB36s2sH")}
+_IN_V4 = {TCP: Struct("!10sHHHHBBH12x12sH"), UDP: Struct("!10sHHHHBBH12x2sH")}
+_OUT_V4 = {TCP: Struct("!10sHHHHBBH12s12sH"), UDP: Struct("!10sHHHHBBH12s2sH")}
+
+
+def key_of(frame: bytes) -> tuple[int, bytes] | None:
+    """What identifies the session of a packet that may take the fast path: protocol, and addresses with ports as
+    they are in the packet. `key_for` makes the same of a tuple. None: it takes the slow path."""
+    if len(frame) < 38:
+        return None
+    first = frame[10]
+    if first == 0x45:
+        return frame[19], frame[22:34]
+    if first >> 4 == 6:
+        return frame[16], frame[18:54]
+    return None
+
+
+def key_for(tuple_: Tuple) -> tuple[int, bytes]:
+    """The key of packets with this tuple."""
+    ports = (tuple_.sport << 16 | tuple_.dport).to_bytes(4, "big")
+    return tuple_.protocol, tuple_.src + tuple_.dst + ports
+
+
+class Identification:
+    """IPv4 identifications that do not repeat soon, for everything that the translator sends (RFC 6864)."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self, first: int = 0) -> None:
+        self._next = first & 0xFFFF
+
+    def take(self, count: int = 1) -> int:
+        """The first of `count` in a row."""
+        taken = self._next
+        self._next = taken + count & 0xFFFF
+        return taken
+
+
+class Rewriter:
+    """Packets with one tuple become packets with its translation. `rewriter` makes one.
+
+    It may be asked only about packets that have the old tuple (see `key_of`). It leaves payload alone, so a wrong
+    checksum comes out equally wrong. It has no state but the shared identifications: timers are the caller's."""
+
+    __slots__ = ("_addresses", "_dst", "_fold", "_idents", "_mtu", "_partial", "_protocol", "_src", "_sum", "_tos")
+
+    def __init__(self, old: Tuple, new: Tuple, mtu: int, idents: Identification, tos: int | None = None) -> None:
+        self._protocol = old.protocol
+        self._mtu, self._idents, self._tos = mtu, idents, tos
+        self._src, self._dst = new.src, new.dst
+        self._addresses = key_for(new)[1]
+        # 1 to 65535: to add 65535 changes nothing, and keeps a valid checksum from turning into 0xFFFF (RFC 1624).
+        self._fold = (ones_sum(self._addresses) - ones_sum(key_for(old)[1])) % 65535 or 65535
+        self._partial = (ones_sum(new.src + new.dst) - ones_sum(old.src + old.dst)) % 65535
+        # Of the IPv4 header, whichever side that is: what no packet changes.
+        four = new if len(new.src) == 4 else old
+        self._sum = 0x4500 + old.protocol + ones_sum(four.src + four.dst)
+
+    def rewrite(self, packet: Packet) -> Packet | None:
+        """The packet in the other family; None: take the slow path."""
+        raise TypeError("make one with `rewriter`")
+
+
+class _ToV4(Rewriter):
+    __slots__ = ()
+
+    def rewrite(self, packet: Packet) -> Packet | None:
+        frame, protocol = packet.frame, self._protocol
+        try:
+            header = packet.header
+        except BadPacket:
+            return None
+        if header.l4_offset != 40 or header.protocol != protocol:
+            return None
+        vnet, first, size, _, limit, middle, check = _IN_V6[protocol].unpack_from(frame)
+        if limit < 2 or size > 65495 or (protocol == TCP and middle[9] & _FLAGS):
+            return None
+        total, count, known = size + 20, 1, header.header_length - 20
+        largest = total
+        if vnet == PLAIN_VNET:
+            if not check and protocol == UDP:
+                return None
+            check -= self._fold
+            if check < 0:
+                check += 0xFFFF
+            if not check and protocol == UDP:
+                check = 0xFFFF
+        else:
+            moved = _moved(vnet, protocol, 4, known)
+            if moved is None:
+                return None
+            vnet, gso_size = moved
+            if gso_size:
+                largest = known + gso_size
+                count = -(-(total - known) // gso_size)
+            check = (check + self._partial) % 65535
+        if largest > self._mtu:
+            return None
+        tos = self._tos
+        if tos is None:
+            tos = first >> 20 & 0xFF
+        field = DF if largest > MAX_WITHOUT_DF else 0
+        ident = self._idents.take(count)
+        total_sum = self._sum + tos + total + ident + field + (limit - 1 << 8)
+        head = _OUT_V4[protocol].pack(
+            vnet, 0x4500 | tos, total, ident, field, limit - 1, protocol, 0xFFFF - (total_sum % 65535 or 0xFFFF),
+            self._addresses, middle, check,
+        )  # fmt: skip
+        return _packet(packet, head, len(head) + 20, Header(4, protocol, 20, known, total, self._src, self._dst))
+
+
+class _ToV6(Rewriter):
+    __slots__ = ()
+
+    def rewrite(self, packet: Packet) -> Packet | None:
+        frame, protocol = packet.frame, self._protocol
+        try:
+            header = packet.header
+        except BadPacket:
+            return None
+        if header.l4_offset != 20 or header.protocol != protocol or header.version != 4:
+            return None
+        vnet, first, total, ident, field, limit, _, check_ip, middle, check = _IN_V4[protocol].unpack_from(frame)
+        if limit < 2 or field & ~DF or total > 65515 or (protocol == TCP and middle[9] & _FLAGS):
+            return None
+        if (self._sum + (first & 0xFF) + total + ident + field + (limit << 8) + check_ip) % 65535:
+            return None
+        known = header.header_length + 20
+        largest = total + 20
+        if vnet == PLAIN_VNET:
+            if not check and protocol == UDP:
+                return None
+            check -= self._fold
+            if check < 0:
+                check += 0xFFFF
+            if not check and protocol == UDP:
+                check = 0xFFFF
+        else:
+            moved = _moved(vnet, protocol, 6, known)
+            if moved is None:
+                return None
+            vnet, gso_size = moved
+            if gso_size:
+                largest = known + gso_size
+            check = (check + self._partial) % 65535
+        if largest > self._mtu:
+            return None
+        tos = self._tos
+        if tos is None:
+            tos = first & 0xFF
+        head = _OUT_V6[protocol].pack(
+            vnet, 0x60000000 | tos << 20, total - 20, protocol, limit - 1, self._addresses, middle, check
+        )
+        return _packet(packet, head, len(head) - 20, Header(6, protocol, 40, known, total + 20, self._src, self._dst))
+
+
+def rewriter(old: Tuple, new: Tuple, mtu: int, idents: Identification, tos: int | None = None) -> Rewriter:
+    """A rewriter from the tuple `old` to `new`, of the other family, TCP or UDP. `mtu` is the other side's, in bytes
+    (to IPv6 the lower of the client's tunnel and lowest-ipv6-mtu). `idents` gives IPv4 identifications, `tos` replaces
+    TOS or traffic class. Raises ValueError for other protocols or one family."""
+    if old.protocol not in (TCP, UDP) or len(old.src) == len(new.src):
+        raise ValueError("a rewriter takes TCP or UDP from one family to the other")
+    return (_ToV4 if len(new.src) == 4 else _ToV6)(old, new, mtu, idents, tos)
+
+
+def _packet(old: Packet, head: bytes, end: int, header: Header) -> Packet:
+    """`head` before what follows the old frame's first `end` bytes."""
+    frame = old.frame
+    if len(frame) < _VIEW_FROM:
+        new = Packet.examined(head + frame[end:], header)
+    else:
+        new = Packet.examined(b"".join((head, memoryview(frame)[end:])), header)
+    new.session = old.session
+    return new
+
+
+@lru_cache(maxsize=1024)
+def _moved(vnet: bytes, protocol: int, version: int, header_length: int) -> tuple[bytes, int] | None:
+    """The vnet header of a packet with a partial checksum in IP `version`, whose headers have `header_length` bytes
+    there, and its gso_size. None: another vnet header than those that TCP and UDP have."""
+    flags, gso_type, _, gso_size, start, offset = VNET.unpack(vnet)
+    was, becomes = (40, 20) if version == 4 else (20, 40)
+    if not flags & NEEDS_CSUM or start != was or offset != CSUM_OFFSET[protocol]:
+        return None
+    if gso_type & ~GSO_ECN in (GSO_TCPV4, GSO_TCPV6):
+        gso_type = gso_type & GSO_ECN | (GSO_TCPV4 if version == 4 else GSO_TCPV6)
+    gso_size = gso_size if gso_type else 0
+    return VNET.pack(flags, gso_type, header_length, gso_size, becomes, offset), gso_size

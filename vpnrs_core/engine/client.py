@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.models import ClientConfig
@@ -38,7 +39,8 @@ class Client:
         assert isinstance(instance.configuration, ClientConfig)
         self._instance = instance
         self._config = instance.configuration
-        self._half: ClientHalf = instance.selection.authenticators[0].client()
+        with self._method("client"):
+            self._half: ClientHalf = instance.selection.authenticators[0].client()
         entries = instance.plugins.registry.all("session_protocols")
         self._protocols: dict[str, SessionProtocol] = {alpn: e.object for e in entries for alpn in e.object.ALPNS}
         self._tunnel = Tunnel(instance)
@@ -144,13 +146,29 @@ class Client:
         text = f"the server refused: {refuse.code.value}" + (f" ({refuse.detail})" if refuse.detail else "")
         if retry_class(refuse.code) is RetryClass.RETRY:
             return text
-        if refuse.code in (Code.AUTH_FAILED, Code.AUTH_REQUIRED) and self._half.refused(refuse.code):
-            return text
+        if refuse.code in (Code.AUTH_FAILED, Code.AUTH_REQUIRED):
+            with self._method("refused"):
+                again = self._half.refused(refuse.code)
+            if again:
+                return text
         raise AuthRejected(f"{self._config.server}: {text}; {_ADVICE[refuse.code]}", refuse.code.value)
+
+    @contextmanager
+    def _method(self, hook: str) -> Iterator[None]:
+        """A method's own errors are for the user; what else it raises is named without its text, which may hold the
+        credential."""
+        try:
+            yield
+        except VpnrsError:
+            raise
+        except Exception as error:
+            name = self._config.auth.method
+            raise PluginError(f"authentication method {name!r}: {hook} raised {type(error).__name__}") from error
 
     async def _connect(self) -> Refuse | None:
         instance = self._instance
-        await self._half.prepare()
+        with self._method("prepare"):
+            await self._half.prepare()
         started = instance.loop.time()
         self._link = None
         connection = await instance.selection.transport.dial(self._config.server, tuple(self._protocols))

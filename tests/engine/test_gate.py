@@ -265,3 +265,17 @@ async def test_an_allocator_that_cannot_release_is_named_and_harms_nobody(bench)
     await b.sessions.released()
     assert b.failures() == [("ledger", "release")]
     assert not isinstance(await b.attempt(), Refuse)
+
+
+@on_clock
+async def test_an_allocator_that_hangs_in_release_delays_nobody_for_long(bench):
+    b = bench()
+    link = await b.attempt()
+    b.allocator.release = hangs
+    link.closed("bye", graceful=True)
+    began = asyncio.get_running_loop().time()
+    await b.sessions.stop(Refuse(Code.SHUTTING_DOWN), within=0.5)
+    assert asyncio.get_running_loop().time() - began <= 0.5
+    await b.sessions.released()
+    assert asyncio.get_running_loop().time() - began <= 5
+    assert b.failures() == [("ledger", "release")]

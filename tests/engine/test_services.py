@@ -83,3 +83,30 @@ async def test_a_service_that_cannot_even_be_called_is_told_like_one_that_died()
     await asyncio.sleep(10)
     await services.stop()
     assert events[0].error == "TypeError: no coroutine"
+
+
+@on_clock
+async def test_a_service_that_does_not_let_itself_be_cancelled_does_not_keep_the_instance():
+    class Clinging:
+        NAME = "clinging"
+
+        def __init__(self):
+            self.let_go = False
+
+        async def run(self):
+            while not self.let_go:
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError:
+                    continue
+
+    clinging = Clinging()
+    services, _ = runner(clinging)
+    services.start()
+    await asyncio.sleep(1)
+    began = asyncio.get_running_loop().time()
+    await services.stop()
+    assert asyncio.get_running_loop().time() - began <= 1
+    clinging.let_go = True
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()

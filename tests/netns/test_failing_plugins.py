@@ -3,6 +3,8 @@
 client ── server            The plugin is a distribution on PYTHONPATH, turned on by [plugins.faulty].
 """
 
+import time
+
 import pytest
 
 from vpnrs_core.engine.local_client import LocalClient
@@ -52,6 +54,7 @@ class Check:
         return Admit()
     async def after(self, attempt, outcome, authenticated):
         if self.fault == "after": raise RuntimeError("after is broken")
+        if self.fault == "hang after": await asyncio.sleep(60)
 
 class Dying:
     NAME = "dying"
@@ -167,3 +170,10 @@ def test_a_control_request_that_raises_answers_an_error_and_nothing_else_happens
         assert client.call("core.status")["state"] == "listening"
     assert "handler is broken" in net.server.log
     ping(net.client_ns[0], SERVER4)
+
+
+def test_a_check_that_hangs_afterwards_keeps_no_server_from_stopping(faulty):
+    net = faulty(server="hang after").up()
+    began = time.monotonic()
+    assert net.server.stop() == 0
+    assert time.monotonic() - began < 3

@@ -124,10 +124,10 @@ class ServerGate:
         finally:
             self._tell_after(course, outcome)
 
-    async def finished(self) -> None:
-        """Wait until every check has heard of every attempt."""
+    async def finished(self, within: float | None = None) -> None:
+        """Wait until every check has heard of every attempt, at most `within` seconds."""
         if self._after:
-            await asyncio.gather(*self._after, return_exceptions=True)
+            await asyncio.wait(self._after, timeout=within)
 
     def _tell_after(self, course: Course, outcome: Code | Principal) -> None:
         """In a task of its own: it comes also when the attempt is cancelled, and keeps no client waiting."""

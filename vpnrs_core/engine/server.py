@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FINGERPRINT_KEY = "core/fingerprint_key"
 # Seconds that peers may take to hear that the server stops.
 STOP_DEADLINE = 3.0
+# Seconds that plugins may take then to hear of the last attempts, and the allocator to take leases back: nothing of
+# theirs keeps the host from being put back.
+PLUGINS_DEADLINE = 0.5
 
 
 class Server:
@@ -94,15 +97,15 @@ class Server:
         if self._gate is not None:
             self._gate.stopping = True
         if self._live is not None:
-            await self._live.stop(Refuse(Code.SHUTTING_DOWN, detail="the server stops"))
+            await self._live.stop(Refuse(Code.SHUTTING_DOWN, detail="the server stops"), PLUGINS_DEADLINE)
         for task in self._serving:
             task.cancel()
         if self._serving:
             await asyncio.wait(self._serving, timeout=STOP_DEADLINE)
         if self._gate is not None:
-            await self._gate.finished()
+            await self._gate.finished(PLUGINS_DEADLINE)
         if self._live is not None:
-            await self._live.released()
+            await self._live.released(PLUGINS_DEADLINE)
         if self._listener is not None:
             await self._listener.close()
 

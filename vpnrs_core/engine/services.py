@@ -12,6 +12,7 @@ from vpnrs_core.interfaces import Service
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
 STABLE = 60.0
+STOP_DEADLINE = 1.0
 
 
 class ServiceRunner:
@@ -26,9 +27,11 @@ class ServiceRunner:
         self._tasks = [asyncio.create_task(self._keep(plugin, service)) for plugin, service in self._services]
 
     async def stop(self) -> None:
+        """Cancel all. One that does not let itself be cancelled is left behind after a while."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_DEADLINE)
         self._tasks = []
 
     async def _keep(self, plugin: str, service: Service) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.datapath import Datapath
+from vpnrs_core.engine.judge import DEADLINE
 from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.engine.renewal import LeaseRenewal, granted_addresses
 from vpnrs_core.events import PathChanged, SessionChanged, SessionClosed, SessionParked
@@ -215,18 +216,18 @@ class ServerSessions:
         await self.released()
         return bool(actions)
 
-    async def stop(self, refuse: Refuse) -> None:
-        """End all sessions and wait until their leases are given back."""
+    async def stop(self, refuse: Refuse, within: float | None = None) -> None:
+        """End all sessions and wait until their leases are given back, at most `within` seconds."""
         for record in self.table:
             self.end(record.id, refuse)
         if self._timer is not None:
             self._timer.cancel()
-        await self.released()
+        await self.released(within)
 
-    async def released(self) -> None:
-        """Wait for all releases under way."""
+    async def released(self, within: float | None = None) -> None:
+        """Wait for all releases under way, at most `within` seconds."""
         if self._releases:
-            await asyncio.gather(*self._releases, return_exceptions=True)
+            await asyncio.wait(self._releases, timeout=within)
 
     # What the table decides
 
@@ -283,9 +284,11 @@ class ServerSessions:
 
     async def _release(self, session: str, leases: tuple[Lease, ...]) -> None:
         try:
-            await self._allocator.release(session, leases)
+            async with asyncio.timeout(DEADLINE) as limit:
+                await self._allocator.release(session, leases)
         except Exception as exc:
-            self._reporter.report(self._allocator.NAME, "release", exc, self._loop.time())
+            what = f"took longer than {DEADLINE:g} s" if limit.expired() else exc
+            self._reporter.report(self._allocator.NAME, "release", what, self._loop.time())
 
     def _failed(self, action: Action, exc: Exception) -> None:
         self._reporter.report("core", type(action).__name__, exc, self._loop.time())

@@ -4,6 +4,7 @@ client 0 ── server
 client 1 ────┘
 """
 
+import json
 import signal
 import time
 
@@ -190,3 +191,26 @@ def test_a_client_that_gives_up_after_its_attempts_says_why(tunnel):
     net.client.start()
     assert net.client.wait(40) == 6
     assert "after 2 attempts" in the_only_line(net.client)
+
+
+def test_no_token_is_in_any_log_or_status_however_talkative(tunnel):
+    net = tunnel(clients=2)
+    for instance in (net.server, *net.clients):
+        instance.configure({"log": {"level": "debug", "format": "json"}})
+    tokens(net).write_text("".join(line for line in tokens(net).read_text().splitlines(True) if "client1" not in line))
+    net.up(0)
+    net.clients[1].start()
+    assert net.clients[1].wait() == FINAL
+    shown = net.vpnrs("status", "--instance", "server", "--json") + net.vpnrs("status", "--instance", "client")
+    shown += net.vpnrs("plugins", "list", "--json") + net.server.log + net.clients[0].log + net.clients[1].log
+    for name in ("client", "client1"):
+        secret = client_token(net, name).read_text().strip()
+        for part in (secret, secret.rpartition("_")[2], secret[-20:]):
+            assert part not in shown
+    hashes = [
+        line.split()[1].removeprefix("sha256:") for line in tokens(net).read_text().splitlines() if "sha256" in line
+    ]
+    assert hashes
+    assert not [each for each in hashes if each in shown]
+    lines = [line for line in net.server.log.splitlines() if line]
+    assert {json.loads(line)["level"] for line in lines} >= {"debug", "info", "warning"}

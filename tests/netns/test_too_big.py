@@ -101,6 +101,16 @@ def test_what_does_not_fit_the_path_is_answered_at_either_end(narrow_path, versi
     tcp_transfer(sender, receiver, to, content(1_000_000, 1), content(1_000_000, 2))
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_tcp_is_cut_smaller_and_its_sender_learns_why(narrow_path, version):
+    net, own = narrow_path, narrow_path.addresses()[version]
+    assert learned(net.server_ns, own) is None
+    tcp_transfer(net.server_ns, net.client_ns[0], own, content(1_000_000, 1), content(1_000_000, 2))
+    assert 1280 <= learned(net.server_ns, own) < LARGE
+    for each in (net.client, net.server):
+        assert "too_big" not in each.status()["drops"]
+
+
 def test_ipv4_that_may_be_fragmented_is(narrow):
     own = narrow.addresses()[4]
     with (

@@ -22,6 +22,7 @@ from vpnrs_core.interfaces.tun import TunDevice
 from vpnrs_core.packet.fragment import fragment, may_fragment
 from vpnrs_core.packet.icmp import packet_too_big
 from vpnrs_core.packet.packet import Packet
+from vpnrs_core.packet.refit import refit
 from vpnrs_core.packet.segment import segment
 from vpnrs_core.pipeline.pipeline import Peer, Pipeline
 
@@ -147,10 +148,8 @@ class Datapath:
             for link, packet in self._scheduler.assign(batch, links, now):
                 left.pop(id(packet), None)
                 assert isinstance(link, LinkPort)
-                if not (packet.largest_segment <= peer.mtu and link.send(packet)) and not _in_fragments(
-                    peer, link, packet
-                ):
-                    self._too_big(peer, link, packet, now)
+                if not (packet.largest_segment <= peer.mtu and link.send(packet)):
+                    self._unfit(peer, link, packet, now)
         except Exception as exc:
             self._reporter.report(f"{self._scheduler.NAME} scheduler or codec", "assign, encode", exc, now)
             self._drop_all(left.values(), "plugin_error")
@@ -173,12 +172,19 @@ class Datapath:
         for packet in packets:
             self._drops.count(reason, packet.segments, packet.ip_bytes)
 
-    def _too_big(self, peer: Peer, link: LinkPort, packet: Packet, now: float) -> None:
-        """What is too large for a path always gets an ICMP error and a count, never silence."""
-        self._drops.count("too_big", packet.segments, packet.ip_bytes)
-        mtu = max(SMALLEST_MTU[packet.version], min(peer.mtu, link.max_payload()))
+    def _unfit(self, peer: Peer, link: LinkPort, packet: Packet, now: float) -> None:
+        """What is too large for a path goes in smaller pieces where that is allowed, and its sender is told. What must
+        be dropped always gets an ICMP error and a count, never silence."""
+        mtu = min(peer.mtu, link.max_payload())
+        smaller = refit(packet, mtu)
+        if smaller is None or not link.send(smaller):
+            if _in_fragments(mtu, link, packet):
+                return
+            self._drops.count("too_big", packet.segments, packet.ip_bytes)
+        elif may_fragment(packet.data):
+            return
         # In the destination's name: a kernel ignores an error that arrives with one of its own addresses as the source.
-        error = packet_too_big(packet, mtu, packet.dst)
+        error = packet_too_big(packet, max(SMALLEST_MTU[packet.version], mtu), packet.dst)
         if error is not None:
             self.pipeline.icmp(peer, error, now)
 
@@ -224,10 +230,9 @@ class Datapath:
         self.finish(now)
 
 
-def _in_fragments(peer: Peer, link: LinkPort, packet: Packet) -> bool:
+def _in_fragments(mtu: int, link: LinkPort, packet: Packet) -> bool:
     """Send what is too large for the path in pieces, as a router does with IPv4 without DF (RFC 791 section 3.2), whose
     sender learns nothing from an error. False: that is not allowed, nothing was sent."""
-    mtu = min(peer.mtu, link.max_payload())
     if not may_fragment(packet.data) or mtu < SMALLEST_MTU[4]:
         return False
     for ip in segment(packet):

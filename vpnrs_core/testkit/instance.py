@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -9,10 +10,11 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from vpnrs_core.cli import main
 from vpnrs_core.config.write import to_toml
 from vpnrs_core.engine.local_client import LocalClient
 from vpnrs_core.errors import HostError, NotRunning, PeerError
@@ -36,6 +38,21 @@ def run_vpnrs(*arguments: str, run_dir: Path, check: bool = True) -> subprocess.
     if check and done.returncode:
         raise HostError(f"vpnrs {' '.join(arguments)}: exit {done.returncode}: {done.stderr or done.stdout}")
     return done
+
+
+def run_here(*arguments: str) -> str:
+    """A command of `vpnrs` that works on files only, in this process, which has imported most of it: that saves a third
+    of a second → its standard output. Raises HostError with what it said on failure."""
+    output, errors = io.StringIO(), io.StringIO()
+    code: object = 0
+    with redirect_stdout(output), redirect_stderr(errors):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            code = end.code
+    if code:
+        raise HostError(f"vpnrs {' '.join(arguments)}: exit {code}: {errors.getvalue()}")
+    return output.getvalue()
 
 
 class RunningInstance:

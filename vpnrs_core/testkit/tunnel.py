@@ -18,7 +18,7 @@ from typing import Self
 
 from vpnrs_core.config.write import to_toml
 from vpnrs_core.errors import HostError
-from vpnrs_core.testkit.instance import RunningInstance, run_vpnrs
+from vpnrs_core.testkit.instance import RunningInstance, run_here, run_vpnrs
 from vpnrs_core.testkit.netns import Namespace, Topology
 from vpnrs_core.testkit.relay_process import RelayProcess
 from vpnrs_core.testkit.snapshot import Snapshot
@@ -92,7 +92,7 @@ class TunnelNet:
         pair = self.directory / "pair"
         listen = endpoint("0.0.0.0" if self._underlay == 4 else "::")
         pools = ("--ipv4", ipv4 or "none", "--ipv6", ipv6 or "none")
-        self.vpnrs("init", str(pair), "--listen", listen, "--server", dialled[0], *pools)
+        run_here("init", str(pair), "--listen", listen, "--server", dialled[0], *pools)
         self.server = RunningInstance(self.server_ns, pair / "server.toml", self.run_dir, self._env)
         self.clients = []
         for n, namespace in enumerate(self.client_ns):
@@ -118,7 +118,7 @@ class TunnelNet:
     def new_token(self, name: str, *options: str) -> str:
         """`vpnrs token new` in the server's file."""
         tokens = self.directory / "pair" / "tokens.txt"
-        return self.vpnrs("token", "new", "--name", name, "--file", str(tokens), *options)
+        return run_here("token", "new", "--name", name, "--file", str(tokens), *options)
 
     def up(self, *clients: int) -> Self:
         """Start the server, then the clients (all, or those numbered), and wait until they are connected."""

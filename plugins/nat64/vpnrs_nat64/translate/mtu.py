@@ -26,10 +26,13 @@ def deliver_v6(
 
     Arguments as of `to_v6`. Without DF everything is fragmented to `lowest` (RFC 7915's lowest-ipv6-mtu; None: `mtu`);
     with DF the sender hears of `mtu` − 20. All or nothing: a Problem is the whole packet's."""
+    found = inspect(packet)
+    if isinstance(found, Problem):
+        return found
     mtu = max(mtu, MIN_V6_MTU)
     limit = mtu if lowest is None else max(min(lowest, mtu), MIN_V6_MTU)
     done: list[Packet] = []
-    for piece in _pieces(packet):
+    for piece in split_for_growth(packet):
         new = to_v6(piece, src6, dst6, sport, dport, tos=tos, hop=hop)
         if isinstance(new, Problem):
             return new
@@ -61,7 +64,7 @@ def deliver_v4(
         return found
     fragmented = found[1].fragment > 0
     done: list[Packet] = []
-    for piece in _pieces(packet):
+    for piece in split_for_growth(packet):
         new = to_v4(piece, src4, dst4, sport, dport, ident, tos=tos, hop=hop)
         if isinstance(new, Problem):
             return too_big(6, max(mtu + 20, MIN_V6_MTU)) if new.reason == "too_long" else new
@@ -75,10 +78,6 @@ def deliver_v4(
                 done += [Packet.of(part, packet.session) for part in fragment(ip, mtu)]
         ident = ident + piece.segments & 0xFFFF
     return done
-
-
-def _pieces(packet: Packet) -> list[Packet]:
-    return split_for_growth(packet) if packet.gso_size else [packet]
 
 
 def _each_v6(

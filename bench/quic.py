@@ -1,6 +1,7 @@
 """Datagrams one way over loopback between two processes: how fast the QUIC transport is on this machine.
 
-python bench/quic.py [--seconds 5] [--size 1300] [--profile sender|receiver] [--slow] [--no-gso] [--no-gro]
+python bench/quic.py [--engine aioquic|qh3] [--to aioquic|qh3] [--seconds 5] [--size 1300]
+                     [--profile sender|receiver] [--slow] [--no-gso] [--no-gro]
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from vpnrs_core.interfaces import Connection
-from vpnrs_core.quic.aioquic_engine import AioquicEngine
 from vpnrs_core.quic.identity import make_certificate, pin_of
 from vpnrs_core.quic.settings import QuicConfig, ServerIdentity
 from vpnrs_core.quic.transport import QuicTransport
@@ -65,8 +65,15 @@ def _config(options: argparse.Namespace, **keys: Any) -> QuicConfig:
     return QuicConfig(udp_gso=not options.no_gso, udp_gro=not options.no_gro, **keys)
 
 
-def _engines(options: argparse.Namespace) -> dict[str, Any]:
-    return {"aioquic": AioquicEngine(fast=not options.slow)}
+def _engines(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    """`--slow` keeps either engine to the public calls of its library."""
+    if name == "qh3":
+        from vpnrs_qh3.engine import Qh3Engine
+
+        return {name: Qh3Engine(direct=not options.slow)}
+    from vpnrs_core.quic.aioquic_engine import AioquicEngine
+
+    return {name: AioquicEngine(fast=not options.slow)}
 
 
 def serve(options: argparse.Namespace, directory: str, pipe: Pipe) -> None:
@@ -81,7 +88,7 @@ async def _serve(options: argparse.Namespace, directory: Path, pipe: Pipe) -> No
         connection.listen(receiver)
 
     config = _config(options, certificate=directory / "certificate.pem", key=directory / "key.pem")
-    transport = QuicTransport(config, _engines(options))
+    transport = QuicTransport(config, _engines(options, options.to or options.engine))
     listener = await transport.listen("127.0.0.1:0", [ALPN], arrived)
     pipe.send(listener.where)
     start = time.process_time()
@@ -98,7 +105,7 @@ async def _serve(options: argparse.Namespace, directory: Path, pipe: Pipe) -> No
 
 
 async def _send(options: argparse.Namespace, where: str, pin: str) -> dict[str, Any]:
-    transport = QuicTransport(_config(options), _engines(options), ServerIdentity(server_pin=pin))
+    transport = QuicTransport(_config(options), _engines(options, options.engine), ServerIdentity(server_pin=pin))
     connection = await transport.dial(where, [ALPN])
     sender = Sender(connection, options.size)
     connection.listen(sender)
@@ -126,6 +133,8 @@ async def _profiled(options: argparse.Namespace, side: str, work: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", choices=["aioquic", "qh3"], default="aioquic", help="the sender's")
+    parser.add_argument("--to", choices=["aioquic", "qh3"], help="the receiver's; default: the sender's")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--size", type=int, default=1300)
     parser.add_argument("--profile", choices=["sender", "receiver"])

@@ -1,0 +1,1 @@
+"""qh3 as a QUIC engine of vpnrs."""

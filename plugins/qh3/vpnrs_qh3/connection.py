@@ -1,0 +1,359 @@
+"""One qh3 connection behind the EngineConnection seam: by public calls, and once the handshake is done by its core."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from qh3.quic import events as qh3
+from qh3.quic.connection import QuicConnectionError
+
+from vpnrs_core.interfaces.common import Seconds
+from vpnrs_core.interfaces.engine import (
+    ConnectionIdIssued,
+    ConnectionIdRetired,
+    EngineEvent,
+    HandshakeDone,
+    SocketAddress,
+    StreamData,
+    StreamReset,
+)
+from vpnrs_qh3.native import NativeEvents, ended
+from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Uncertain
+
+log = logging.getLogger(__name__)
+
+_TAG = 16
+# qh3 writes two bytes of packet number; the RFC allows four, and a packet that did not fit would block the connection.
+_PACKET_NUMBER = 4
+_FRAME = 3
+_LONGEST_ID = 20
+_LONGEST_REASON = 200
+# Bytes of datagrams a turn: encrypting more at once would keep other connections and acknowledgements waiting.
+MOST_A_TURN = 256 << 10
+# Seconds without a packet after which a core that raises is given up.
+_LONGEST_STUCK = 5.0
+# qh3's pacing deadlines are microseconds away, and bear on nothing that waits here.
+_TIMER_GRANULARITY = 0.001
+
+_data = itemgetter(0)
+
+
+class Qh3Connection:
+    """Datagrams to send wait here until packets are built, never in qh3: its queue is unbounded, one datagram too large
+    makes it raise for ever, and it would put them before stream data."""
+
+    def __init__(self, connection: Any, *, direct: bool, first_id: bytes | None = None) -> None:
+        self._connection = connection
+        self._first_id = first_id
+        self._direct = direct
+        self._core: Any = None  # driven directly once the handshake is done
+        self._native = NativeEvents(connection)
+        self._alpn: str | None = None
+        self._received: list[bytes] = []
+        self._waiting: list[bytes] = []
+        self._waiting_cost = 0
+        self._address: SocketAddress | None = None
+        self._mtu: int = connection.configuration.max_datagram_size
+        self._overhead = 1 + _LONGEST_ID + _PACKET_NUMBER + _TAG + _FRAME
+        self._largest = 0
+        self._closed = False
+        self._oversized = 0
+        self._packets = 0
+        self._pings = 0
+        self._rtt: Seconds = 0.0
+        self._now: Seconds = 0.0
+        self._uncertain = Uncertain()
+        self._breath = Breath()
+        self._stream_waits = False
+        self._stuck_since: Seconds | None = None
+
+    @property
+    def connection_ids(self) -> Sequence[bytes]:
+        own: bytes = self._connection.host_cid
+        return [own] if self._first_id is None else [self._first_id, own]
+
+    @property
+    def peer_address(self) -> SocketAddress:
+        assert self._address is not None, "nothing has been received"
+        return self._address
+
+    # Bytes and the clock
+
+    def connect(self, address: SocketAddress, now: Seconds) -> None:
+        self._address = address
+        self._connection.connect(_plain(address), now)
+
+    def receive(self, data: bytes, segment: int, address: SocketAddress, now: Seconds) -> None:
+        address = _plain(address)
+        core = self._core
+        if core is None:
+            if not self._direct or self._address is None:
+                self._address = address
+            for at in range(0, len(data), segment):
+                self._connection.receive_datagram(data[at : at + segment], address, now)
+        elif len(data) > segment:
+            core.receive_gro_buffer(data, segment, address, now)
+        else:
+            core.receive_datagram(data, address, now)
+
+    def received_datagrams(self) -> list[bytes]:
+        received, self._received = self._received, []
+        return received
+
+    def events(self) -> list[EngineEvent]:
+        found: list[EngineEvent] = []
+        if self._core is not None:
+            self._native.drain(self._received, found)
+            self._look()
+        else:
+            while (event := self._connection.next_event()) is not None:
+                self._take(event, found)
+        end = self._native.end or (self._connection._close_event if self._direct else None)
+        if end is not None and not self._closed:
+            # qh3 speaks of a close only once it has drained; the session wants to know at once.
+            self._closed = True
+            found.append(ended(end))
+        return found
+
+    def _take(self, event: Any, found: list[EngineEvent]) -> None:
+        """An event as qh3's own wrapper reports it, during the handshake, or always without the direct way."""
+        match event:
+            case qh3.DatagramFrameReceived(data=data):
+                self._received.append(data)
+            case qh3.StreamDataReceived(data=data, end_stream=end, stream_id=stream):
+                found.append(StreamData(stream, data, end))
+            case qh3.StreamReset(error_code=code, stream_id=stream):
+                found.append(StreamReset(stream, code))
+            case qh3.ConnectionIdIssued(connection_id=connection_id):
+                found.append(ConnectionIdIssued(connection_id))
+            case qh3.ConnectionIdRetired(connection_id=connection_id):
+                found.append(ConnectionIdRetired(connection_id))
+            case qh3.ConnectionTerminated() if not self._closed:
+                self._closed = True
+                found.append(ended(event))
+            case qh3.HandshakeCompleted(alpn_protocol=alpn):
+                self._established(alpn or "")
+                found.append(HandshakeDone(alpn or ""))
+
+    def _established(self, alpn: str) -> None:
+        self._alpn = alpn
+        if self._direct:
+            self._core = self._connection._core
+            peer_id = self._connection._tls.remote_initial_source_connection_id
+            self._overhead += len(peer_id) - _LONGEST_ID
+            self._look()
+        self._size()
+
+    def _look(self) -> None:
+        """Where the peer is now, and how large packets may be."""
+        _, _, address, _, _, mtu = self._core.active_path
+        self._address = address
+        if mtu != self._mtu:
+            self._mtu = mtu
+            self._size()
+
+    def _size(self) -> None:
+        limit = self._connection._remote_max_datagram_frame_size if self._direct else self._mtu
+        # Peers may count the frame's type and length in their limit.
+        self._largest = max(0, min(self._mtu - self._overhead, limit - 5)) if limit else 0
+
+    def transmit(self, now: Seconds) -> list[tuple[bytes, SocketAddress]]:
+        self._now = now
+        core = self._core
+        if core is None:
+            return self._transmit_early(now)
+        packets = []
+        if self._waiting:
+            if self._breath.due(self._rtt, now) or core.get_send_buffer_size():
+                packets = self._build(core, now)
+            waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
+            for datagram in waiting:
+                core.send_datagram(datagram)
+        packets += self._build(core, now)
+        return [(packet[0], packet[1]) for packet in packets]
+
+    def _build(self, core: Any, now: Seconds) -> list[Any]:
+        packets: list[Any] = []
+        self._poll(core, packets, now)
+        if packets:
+            self._uncertain.sent(len(packets), sum(map(len, map(_data, packets))))
+            self._packets += len(packets)
+        if core.bytes_in_flight < core.congestion_window:
+            self._breath.taken(now)
+        if self._stream_waits and not core.get_send_buffer_size():
+            self._stream_waits = False
+            self._breath.stream_left(now)
+        return packets
+
+    def _poll(self, core: Any, packets: list[Any], now: Seconds) -> None:
+        """Append what the core has to send. It raises where it should wait, as before the peer's address is validated,
+        and goes on when it is asked again, or after the peer's next packet."""
+        polled = iter(partial(core.poll_transmit, now), None)
+        try:
+            packets.extend(polled)
+        except RuntimeError:
+            try:
+                packets.extend(polled)
+            except RuntimeError as error:
+                log.debug("building packets: %s", error)
+                self._stuck_since = self._stuck_since or now
+                if now - self._stuck_since > _LONGEST_STUCK:
+                    raise
+                return
+        self._stuck_since = None
+
+    def _transmit_early(self, now: Seconds) -> list[tuple[bytes, SocketAddress]]:
+        """Before the handshake is done, and always without the direct way."""
+        c = self._connection
+        packets: list[tuple[bytes, SocketAddress]] = []
+        if self._direct:
+            if c._core is not None:
+                self._poll(c._core, packets, now)
+            return [(packet[0], packet[1]) for packet in packets]
+        try:
+            packets += c.datagrams_to_send(now)
+            if self._waiting:
+                waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
+                for datagram in waiting:
+                    c.send_datagram_frame(datagram)
+                packets += c.datagrams_to_send(now)
+        except QuicConnectionError as error:
+            log.debug("building packets: %s", error)
+        if packets:
+            self._address = packets[-1][1]
+            self._packets += len(packets)
+        return packets
+
+    def timer(self) -> Seconds | None:
+        core = self._core
+        at: Seconds | None
+        if core is None:
+            at = self._connection.get_timer()
+            return at
+        timer = core.get_timer()
+        if timer is None:
+            return None
+        at = float(timer[1])
+        return max(at, self._now + _TIMER_GRANULARITY) if timer[0] == "pacing" else at
+
+    def handle_timer(self, now: Seconds) -> None:
+        if self._core is None:
+            self._connection.handle_timer(now)
+        else:
+            self._core.handle_timer(now)
+
+    # Datagrams
+
+    def max_datagram(self) -> int:
+        return self._largest
+
+    def _budget(self, now: Seconds) -> int:
+        """Bytes of packets that may leave now, beyond what waits already."""
+        if self._alpn is None or self._closed:
+            return 0
+        core = self._core
+        if core is None:
+            return 0 if self._connection.get_send_buffer_size() else MOST_A_TURN - self._waiting_cost
+        if core.get_send_buffer_size():
+            return 0
+        in_flight = core.bytes_in_flight
+        if in_flight >= core.congestion_window:
+            self._rtt = core.smoothed_rtt or 0.0
+            # Acknowledgements are on their way: they end either wait.
+            if self._breath.due(self._rtt, now) or self._uncertain.count(in_flight) > MOST_UNCERTAIN:
+                return 0
+        return MOST_A_TURN - self._waiting_cost
+
+    def room(self, now: Seconds) -> int:
+        return max(0, self._budget(now) // (self._largest + self._overhead) * self._largest)
+
+    def send(self, datagrams: Sequence[bytes], now: Seconds) -> int:
+        budget, largest, overhead = self._budget(now), self._largest, self._overhead
+        taken = spent = 0
+        for datagram in datagrams:
+            size = len(datagram)
+            if size > largest:
+                self._oversized += 1  # the path shrank since the caller asked: lost, as in the network
+                taken += 1
+                continue
+            if spent + size + overhead > budget:
+                break
+            spent += size + overhead
+            self._waiting.append(datagram)
+            taken += 1
+        self._waiting_cost += spent
+        return taken
+
+    def limit_payload(self, size: int) -> None:
+        """As if the peer had announced the limit: qh3 then builds smaller packets, stream data sent again included."""
+        size = max(1200, size)
+        if size >= self._mtu:
+            return
+        tls = self._connection._tls if self._direct else None
+        if tls is not None and tls.remote_transport_parameters is not None:
+            tls.remote_transport_parameters = replace(tls.remote_transport_parameters, max_udp_payload_size=size)
+            self._connection._drain_tls()
+        self._mtu = size
+        self._size()
+
+    # Streams
+
+    def open_stream(self, *, unidirectional: bool = False) -> int:
+        stream: int = self._connection.get_next_available_stream_id(is_unidirectional=unidirectional)
+        self._connection.send_stream_data(stream, b"")  # takes the id
+        return stream
+
+    def write_stream(self, stream: int, data: bytes, *, end: bool = False) -> None:
+        self._connection.send_stream_data(stream, data, end)
+        self._stream_waits = True
+
+    def reset_stream(self, stream: int, code: int) -> None:
+        self._connection.reset_stream(stream, code)
+
+    def unsent(self, stream: int) -> int:
+        unsent: int = self._connection.get_send_buffer_size(stream)
+        return unsent
+
+    # The rest
+
+    def ping(self) -> None:
+        self._pings += 1
+        self._connection.send_ping(self._pings)
+
+    def peer_certificate(self) -> bytes | None:
+        certificate = self._connection.get_peercert()
+        return None if certificate is None else certificate.public_bytes()
+
+    def rtt(self) -> Seconds | None:
+        rtt: Seconds | None = self._core.smoothed_rtt if self._core is not None else None
+        return rtt
+
+    def facts(self) -> Mapping[str, str | int | float]:
+        facts: dict[str, str | int | float] = {
+            "engine": "qh3",
+            "direct": int(self._core is not None),
+            "rtt": self.rtt() or 0.0,
+            "oversized": self._oversized,
+        }
+        core = self._core
+        if core is not None:
+            facts["congestion_window"] = core.congestion_window
+            facts["bytes_in_flight"] = core.bytes_in_flight
+            facts["packets_lost"] = core.loss_total
+            facts["loss"] = core.loss_total / self._packets if self._packets else 0.0
+        return facts
+
+    def close(self, code: int, reason: str) -> None:
+        short = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
+        self._connection.close(error_code=code, reason_phrase=short)
+
+
+def _plain(address: SocketAddress) -> SocketAddress:
+    """Without the interface's name, which qh3 does not take: the scope is the fourth number."""
+    host = address[0]
+    return (host.partition("%")[0], *address[1:]) if "%" in host else address

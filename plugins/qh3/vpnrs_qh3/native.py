@@ -1,0 +1,95 @@
+"""The events of qh3's native core, for a connection whose core is driven directly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qh3.quic.events import ConnectionTerminated
+from qh3.quic.tls_bridge import QuicTlsBridgeError
+from qh3.tls import Epoch
+
+from vpnrs_core.interfaces.engine import (
+    Closed,
+    ConnectionIdIssued,
+    ConnectionIdRetired,
+    EngineEvent,
+    StreamData,
+    StreamReset,
+)
+
+DATAGRAM = "datagram"
+
+
+class NativeEvents:
+    """Does for each kind of event what qh3's own wrapper does; `kinds` names all but DATAGRAM."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.end: ConnectionTerminated | None = None
+        # Each takes the event and returns what the driver hears of it.
+        self.kinds: dict[str, Callable[[tuple[Any, ...]], EngineEvent | None]] = {
+            "crypto_data": self._crypto_data,
+            "stream_data": lambda e: StreamData(e[1], e[2], e[3]),
+            "stream_reset": lambda e: StreamReset(e[1], e[2]),
+            "stream_finished": self._stream_finished,
+            "stop_sending": _nothing,  # the core resets the stream
+            "new_token": _nothing,  # for a later connection's Retry; ours begin without
+            "ping_acknowledged": _nothing,
+            "handshake_done": self._handshake_done,
+            "connection_id_issued": lambda e: ConnectionIdIssued(e[1]),
+            "connection_id_retired": lambda e: ConnectionIdRetired(e[1]),
+            "peer_closed": lambda e: self._ended(e[2], e[3], _text(e[4])),
+            "protocol_error": lambda e: self._ended(e[1], e[2], _text(e[3])),
+            "connection_terminated": lambda e: self._ended(e[1], e[2], _text(e[3])),
+        }
+
+    def drain(self, datagrams: list[bytes], found: list[EngineEvent]) -> None:
+        """Append what came: contents of DATAGRAM frames, and everything else."""
+        take = datagrams.append
+        following = self._connection._core.next_event
+        while (event := following()) is not None:
+            if event[0] == DATAGRAM:
+                take(event[1])
+                continue
+            handle = self.kinds.get(event[0])
+            told = handle(event) if handle is not None else None
+            if told is not None:
+                found.append(told)
+
+    def _crypto_data(self, event: tuple[Any, ...]) -> None:
+        """TLS messages after the handshake."""
+        c = self._connection
+        try:
+            c._tls.receive_crypto(Epoch(event[1]), event[3], event[2], version=c._core.version)
+            c._drain_tls()
+        except QuicTlsBridgeError as error:
+            c.close(error.error_code, int(error.frame_type), error.reason_phrase)
+            self._ended(error.error_code, int(error.frame_type), error.reason_phrase)
+
+    def _stream_finished(self, event: tuple[Any, ...]) -> None:
+        self._connection._created_local_stream_ids.discard(event[1])
+
+    def _handshake_done(self, event: tuple[Any, ...]) -> None:
+        self._connection._handshake_confirmed = True
+        self._connection._core.handshake_confirmed()
+
+    def _ended(self, code: int, frame: int | None, reason: str) -> None:
+        if self.end is None:
+            self.end = ConnectionTerminated(code, frame, reason)
+
+
+def ended(end: ConnectionTerminated) -> Closed:
+    """`reason` as people read it: the peer's own words, or which QUIC error it was."""
+    if end.reason_phrase == "Idle timeout":
+        return Closed(end.error_code, "idle timeout")
+    if end.frame_type is None:
+        return Closed(end.error_code, end.reason_phrase)
+    return Closed(end.error_code, f"QUIC error 0x{end.error_code:x}: {end.reason_phrase or 'no reason given'}")
+
+
+def _nothing(event: tuple[Any, ...]) -> None: ...
+
+
+def _text(reason: bytes | str) -> str:
+    return reason if isinstance(reason, str) else reason.decode(errors="replace")

@@ -36,11 +36,11 @@ class Out(Protocol):
     def hold(self, packet: Packet) -> bool:
         """Keep for later. False: the bound on held bytes is reached, and the core has dropped and counted it."""
 
-    def inject(self, direction: Direction, packet: Packet, *, cause: Packet | None = None) -> None:
+    def inject(self, direction: Direction, packet: Packet, *, cause: Packet | Sequence[Packet] | None = None) -> None:
         """Let a new packet enter behind this stage. Egress injections are routed and pass the destination's
         peer-side stages. `cause`'s session is kept for the isolation check; a cause that the call does not name
-        otherwise has become the injected packet (a hairpin). One hop: an injected packet's own passage may not
-        inject or reply again."""
+        otherwise has become the injected packet (a hairpin); several that were joined into it are given together.
+        One hop: an injected packet's own passage may not inject or reply again."""
 
 
 @dataclass(frozen=True)

@@ -132,16 +132,17 @@ class StageOut:
         self._taken.append(key)
         return True
 
-    def inject(self, direction: Direction, packet: Packet, *, cause: Packet | None = None) -> None:
+    def inject(self, direction: Direction, packet: Packet, *, cause: Packet | Sequence[Packet] | None = None) -> None:
         self._check_active()
         packet.header  # noqa: B018 - as in forward
         hop = self._hop
-        if cause is not None:
-            key = id(cause)
-            self._causes[key] = cause
+        causes = () if cause is None else (cause,) if isinstance(cause, Packet) else tuple(cause)
+        for each in causes:
+            key = id(each)
+            self._causes[key] = each
             held = self.held.get(key)
             hop = max(hop, held.hop if held else 0, 1 if key in self._hopped else 0)
-        self._enter(direction, packet, self._session_of(cause), hop)
+        self._enter(direction, packet, self._session_of(causes[0] if causes else None), hop)
 
     # What the pipeline calls
 

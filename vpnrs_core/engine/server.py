@@ -76,7 +76,8 @@ class Server:
         if needs.to_tun:
             await instance.host.set_routes(needs.to_tun)
         if config.forwarding.enable or needs.forwarding:
-            families = {prefix.version for prefix in self._allocator.prefixes}
+            # A plugin may need a family that no client is given addresses of.
+            families = {network.version for network in (*self._allocator.prefixes, *needs.to_tun)}
             await instance.host.enable_forwarding(4 in families, 6 in families)
         self._live = ServerSessions(
             instance.pipeline,

@@ -1,1 +1,1 @@
-"""State of the translator: bindings, sessions, ports and timers. Pure: the clock and the random source are arguments."""
+"""The translator's state: bindings, sessions, ports, timers. Pure: clock and random source are arguments."""

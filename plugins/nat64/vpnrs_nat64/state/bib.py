@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vpnrs_nat64.state.model import ICMP, UDP, Binding, Client
+from vpnrs_nat64.state.model import ICMP, NOBODY, UDP, Binding, Client
 from vpnrs_nat64.state.ports import Ports
 
 
@@ -43,7 +43,7 @@ class Bib:
         port = outer[4] << 8 | outer[5]
         if inner in self.by_inner or not self.ports[outer[:4]].claim(port):
             raise ValueError(f"static binding: {outer.hex()} or {inner.hex()} is bound already")
-        binding = Binding(self.protocol, inner, outer, None, static=True)
+        binding = Binding(self.protocol, inner, outer, NOBODY, static=True)
         self._place(binding)
         return binding
 
@@ -53,11 +53,10 @@ class Bib:
         client.bindings[binding] = None
 
     def remove(self, binding: Binding) -> None:
-        """Its sessions are gone. A static binding stays, without a client."""
-        if binding.client is not None:
-            binding.client.bindings.pop(binding, None)
+        """Its sessions are gone. A static binding stays, and is nobody's."""
+        binding.client.bindings.pop(binding, None)
         if binding.static:
-            binding.client = None
+            binding.client = NOBODY
             return
         self.vacate(binding)
         del self.by_outer[binding.outer]

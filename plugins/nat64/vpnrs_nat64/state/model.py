@@ -5,7 +5,7 @@ Slots and lists through the objects themselves: there may be a hundred thousand 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
@@ -34,7 +34,7 @@ class Client:
 
     __slots__ = ("bindings", "mtu", "open", "owner", "sessions", "source")
 
-    def __init__(self, owner: Hashable, source: bytes, mtu: int) -> None:
+    def __init__(self, owner: object, source: bytes, mtu: int) -> None:
         """`mtu` is the owner's, in bytes; it is 0 once the client is gone, so that nothing fits any more."""
         self.owner = owner
         self.source = source
@@ -44,13 +44,17 @@ class Client:
         self.open = True
 
 
+# The client of a static binding whose own is not there.
+NOBODY = Client(None, bytes(4), 0)
+NOBODY.open = False
+
+
 class Binding:
-    """(v6 address, port or id) ↔ (v4 address, port or id) of one protocol. `client` is None for a static binding whose
-    client is not there. `first` begins the list of its sessions."""
+    """(v6 address, port or id) ↔ (v4 address, port or id) of one protocol. `first` begins the list of its sessions."""
 
     __slots__ = ("client", "first", "inner", "outer", "protocol", "static")
 
-    def __init__(self, protocol: int, inner: bytes, outer: bytes, client: Client | None, static: bool = False) -> None:
+    def __init__(self, protocol: int, inner: bytes, outer: bytes, client: Client, static: bool = False) -> None:
         """`inner` is 16 bytes of address and 2 of port, `outer` 4 and 2: the keys of the tables."""
         self.protocol = protocol
         self.inner = inner
@@ -106,7 +110,7 @@ class Session:
         self.to_v6: Any = None
 
     @property
-    def client(self) -> Client | None:
+    def client(self) -> Client:
         return self.binding.client
 
     @property

@@ -5,12 +5,12 @@ Pure: time and randomness are arguments. Each call does a bounded amount of work
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from vpnrs_nat64.state.bib import Bib
-from vpnrs_nat64.state.model import ICMP, PROTOCOLS, TCP, UDP, Binding, Client, Refusal, Session
+from vpnrs_nat64.state.model import ICMP, NOBODY, PROTOCOLS, TCP, UDP, Binding, Client, Refusal, Session
 from vpnrs_nat64.state.options import Options
 from vpnrs_nat64.state.tcp import STEADY, TABLE, Input, State, Timer, input_of
 from vpnrs_nat64.state.wheel import Wheel
@@ -53,7 +53,7 @@ class Sessions:
         options: Options,
         random: Callable[[int], bytes],
         embed: Callable[[bytes], bytes],
-        owner_of: Callable[[bytes], Hashable | None] = lambda address: None,
+        owner_of: Callable[[bytes], object] = lambda address: None,
     ) -> None:
         """`embed(v4)` is the IPv6 address that stands for an IPv4 one, both packed. `owner_of(v6)` finds the owner of
         a static binding's inner address."""
@@ -61,7 +61,7 @@ class Sessions:
         self.bibs = {p: Bib(p, options.sources, options.ports, random) for p in PROTOCOLS}
         self.tables = {p: Table() for p in PROTOCOLS}
         self.lifetimes = {TCP: options.tcp_established, UDP: options.udp, ICMP: options.icmp}
-        self.clients: dict[Hashable, Client] = {}
+        self.clients: dict[object, Client] = {}
         self.created = dict.fromkeys(PROTOCOLS, 0)
         self.expired = dict.fromkeys(PROTOCOLS, 0)
         self._embed = embed
@@ -80,7 +80,7 @@ class Sessions:
         return inner[:16] + self._embed(remote[:4]) + inner[16:] + remote[4:]
 
     def outbound(
-        self, owner: Hashable, protocol: int, inner: bytes, remote: bytes, flags: int, now: float
+        self, owner: object, protocol: int, inner: bytes, remote: bytes, flags: int, now: float
     ) -> Session | Refusal:
         """A packet from a client that was opened. `inner` is 16 + 2 bytes, `remote` 4 + 2; `flags` are TCP's.
 
@@ -89,7 +89,7 @@ class Sessions:
         key6 = self.key6(inner, remote)
         given = input_of(flags, True)
         session = self.tables[protocol].by6.get(key6)
-        if session is not None and (had := session.client) is not None and had.owner == owner and had.open:
+        if session is not None and session.client.owner == owner and session.client.open:
             self._apply(session, given, True, now)
             return session
         binding = self._owned(self.bibs[protocol].by_inner.get(inner), owner)
@@ -127,7 +127,6 @@ class Sessions:
             return self._unknown(protocol, given, key4, Refusal.FILTERED, now)
         if protocol == TCP and given is not Input.V4_SYN:
             return Session(binding, remote, True)
-        assert binding.client is not None
         refusal = self._limit(binding.client, True)
         if refusal is not None:
             return refusal
@@ -152,18 +151,22 @@ class Sessions:
 
     # Owners
 
-    def open(self, owner: Hashable, mtu: int) -> None:
+    def open(self, owner: object, mtu: int) -> None:
         """An owner that may send. Its source address is the one with the fewest clients."""
         load = dict.fromkeys(self.options.sources, 0)
         for client in self.clients.values():
             load[client.source] += 1
         self.clients[owner] = Client(owner, min(load, key=lambda source: load[source]), mtu)
 
-    def set_mtu(self, owner: Hashable, mtu: int) -> None:
-        """Bytes."""
-        self.clients[owner].mtu = mtu
+    def set_mtu(self, owner: object, mtu: int) -> None:
+        """Bytes. What was prepared for the old one is void."""
+        client = self.clients[owner]
+        client.mtu = mtu
+        for binding in client.bindings:
+            for session in binding.sessions():
+                session.to_v6 = None
 
-    def close(self, owner: Hashable) -> None:
+    def close(self, owner: object) -> None:
         """Nothing of the owner's is found from now on; `expire` clears it away."""
         client = self.clients.pop(owner, None)
         if client is not None:
@@ -171,7 +174,7 @@ class Sessions:
             client.mtu = 0
             self._closing.append(client)
 
-    def release(self, owner: Hashable, addresses: Iterable[bytes]) -> None:
+    def release(self, owner: object, addresses: Iterable[bytes]) -> None:
         """The owner gave these addresses up: no binding of theirs stays."""
         client = self.clients.get(owner)
         gone = frozenset(addresses)
@@ -257,7 +260,7 @@ class Sessions:
 
     def _alive(self, binding: Binding) -> bool:
         """Whether the binding's client is there. A static binding finds the one that has its address now."""
-        if binding.client is None:
+        if binding.client is NOBODY:
             owner = self._owner_of(binding.inner_address)
             if owner is None or owner not in self.clients:
                 return False
@@ -265,17 +268,17 @@ class Sessions:
             return True
         return binding.client.open
 
-    def _owned(self, binding: Binding | None, owner: Hashable) -> Binding | None:
+    def _owned(self, binding: Binding | None, owner: object) -> Binding | None:
         """The binding if it is this owner's. Another's, with the same address, is from before."""
         if binding is None:
             return None
         bib, client = self.bibs[binding.protocol], binding.client
-        if client is not None and client.owner == owner and client.open:
+        if client.owner == owner and client.open:
             return binding
-        if client is not None and not client.open and not binding.static:
+        if not client.open and not binding.static:
             bib.vacate(binding)  # `expire` does the rest
             return None
-        if client is not None:
+        if client is not NOBODY:
             self._remove_binding(binding)
         if not binding.static:
             return None
@@ -303,7 +306,6 @@ class Sessions:
         if self.options.address_dependent:
             peer = binding.outer + remote[:4]
             table.peers[peer] = table.peers.get(peer, 0) + 1
-        assert binding.client is not None
         binding.client.sessions += 1
         self.created[binding.protocol] += 1
         return session
@@ -329,8 +331,7 @@ class Sessions:
             table.peers[peer] -= 1
             if not table.peers[peer]:
                 del table.peers[peer]
-        if binding.client is not None:
-            binding.client.sessions -= 1
+        binding.client.sessions -= 1
         session.to_v4 = session.to_v6 = None
 
     def _remove_binding(self, binding: Binding) -> None:

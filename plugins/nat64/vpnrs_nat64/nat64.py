@@ -1,0 +1,279 @@
+"""One packet's way through state and translator, without the fast path: `from_client` and `from_outside`.
+
+Pure: what becomes of the packet is returned, and whoever calls carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vpnrs_core.packet.header import ICMP, ICMPV6, TCP, VNET_LENGTH
+from vpnrs_core.packet.packet import Packet
+from vpnrs_nat64.reasons import ERROR_SESSION, OWN_SOURCE, PRIVATE
+from vpnrs_nat64.state.model import Refusal, Session, endpoint
+from vpnrs_nat64.state.sessions import Sessions, Stored
+from vpnrs_nat64.state.tcp import STEADY
+from vpnrs_nat64.state.wheel import NO_SLOT
+from vpnrs_nat64.translate.fast import Identification, rewriter
+from vpnrs_nat64.translate.icmp import answer, error_to_v4, error_to_v6
+from vpnrs_nat64.translate.mtu import deliver_v4, deliver_v6
+from vpnrs_nat64.translate.prefix import Prefix, valid_source_v4, valid_source_v6
+from vpnrs_nat64.translate.problem import Problem, hop_limit, other_protocol, unreachable
+from vpnrs_nat64.translate.tuples import Kind, Tuple, embedded_tuple, fault, kind, tuple_of
+
+# What leaves here goes to the host's own IPv4, which knows the MTU of each way and says so (RFC 7915's MTU4_nexthop).
+MTU4 = 65_535
+
+_LIMITS = frozenset({Refusal.NO_PORT, Refusal.BINDING_LIMIT, Refusal.SESSION_LIMIT})
+
+
+class Outcome(NamedTuple):
+    """What becomes of a packet. One of: `packets` go on to the other side; `turned` ones go to a client (a hairpin);
+    `store`: keep it until the state names this key; `reason`: it is dropped, and `answer`, if there is one, goes back
+    to its sender, in the sender's own family. `session` is the one that carried it."""
+
+    packets: Sequence[Packet] = ()
+    turned: Sequence[Packet] = ()
+    store: bytes | None = None
+    reason: str = ""
+    answer: Packet | None = None
+    session: Session | None = None
+
+
+class Nat64:
+    """`sources` are the translator's IPv4 addresses, packed; a packet's `session` is the owner of its state."""
+
+    def __init__(
+        self,
+        prefix: Prefix,
+        sources: Sequence[bytes],
+        state: Sessions,
+        *,
+        allow_private: bool = False,
+        tos: int | None = None,
+        first_ident: int = 0,
+    ) -> None:
+        """`tos` replaces TOS and traffic class, None: copied. `first_ident`: where IPv4 identifications begin."""
+        self.prefix = prefix
+        self.sources = frozenset(sources)
+        self.state = state
+        self.idents = Identification(first_ident)
+        self._allow_private = allow_private
+        self._tos = tos
+        # Our own errors to clients come from here: it is in the prefix, so that clients take them.
+        self.own6 = prefix.embed(sources[0])
+
+    # IPv6 → IPv4
+
+    def from_client(self, packet: Packet, now: float) -> Outcome:
+        """A packet to the prefix, whole. `packet.session` is its client."""
+        what = kind(packet)
+        if what is Kind.UNTRANSLATABLE or what is Kind.FRAGMENT:
+            return self._refuse6(packet, fault(packet))
+        if what is Kind.OTHER:
+            return self._refuse6(packet, other_protocol(6))
+        if packet.frame[VNET_LENGTH + 7] <= 1:
+            return self._refuse6(packet, hop_limit(6))
+        if not valid_source_v6(packet.src, self.prefix):
+            return Outcome(reason="address")
+        if what is Kind.ICMP_ERROR:
+            return self._error_from_client(packet)
+        found = tuple_of(packet)
+        assert found is not None
+        remote_address = self.prefix.extract(found.dst)
+        if remote_address is None:
+            return Outcome(reason="address")
+        if remote_address not in self.sources and not self.prefix.allows(remote_address, self._allow_private):
+            never = not self.prefix.allows(remote_address, True)
+            return Outcome(reason="address" if never else PRIVATE)
+        protocol, inner, remote = self._ends6(found, remote_address)
+        got = self.state.outbound(packet.session, protocol, inner, remote, _flags(packet, protocol), now)
+        if isinstance(got, Refusal):
+            problem = unreachable(6, got.value) if got in _LIMITS else Problem(got.value)
+            return self._refuse6(packet, problem)
+        return self._to_v4(packet, got, now)
+
+    def _to_v4(self, packet: Packet, session: Session, now: float) -> Outcome:
+        binding, remote = session.binding, session.remote
+        moved = deliver_v4(
+            packet,
+            binding.outer_address,
+            remote[:4],
+            binding.outer_port,
+            None,
+            self.idents.take(packet.segments),
+            mtu=MTU4,
+            tos=self._tos,
+        )
+        if isinstance(moved, Problem):
+            return self._refuse6(packet, moved)
+        if remote[:4] in self.sources:
+            return self._turn(packet, moved, session, now)
+        if session.to_v4 is False:
+            session.to_v4 = self._rewriter(session, True)
+        elif session.to_v4 is None and self._may_be_fast(session):
+            session.to_v4 = False  # the next packet is worth the preparation, the first one may be the last
+        return Outcome(packets=moved, session=session)
+
+    def _error_from_client(self, packet: Packet) -> Outcome:
+        found = embedded_tuple(packet)
+        if found is None:
+            return Outcome(reason="icmp_inner")
+        remote_address = self.prefix.extract(found.dst)
+        if remote_address is None:
+            return Outcome(reason="address")
+        protocol, inner, remote = self._ends6(found, remote_address)
+        session = self.state.find6(protocol, inner, remote)
+        if session is None or session.client.owner is not packet.session:
+            return Outcome(reason=ERROR_SESSION)
+        moved = error_to_v4(packet, self._tuple4(session), mtu4=MTU4, mtu6=session.client.mtu, ident=self.idents.take())
+        if isinstance(moved, Problem):
+            return Outcome(reason=moved.reason)
+        if remote_address not in self.sources:
+            return Outcome(packets=[moved])
+        turned = self._error_from_outside(moved, hop=0)
+        return Outcome(turned=turned.packets, reason=turned.reason)
+
+    # Hairpin: from one client to another's binding, or its own (RFC 6146 section 3.8)
+
+    def _turn(self, packet: Packet, moved: Sequence[Packet], session: Session, now: float) -> Outcome:
+        """The IPv4 packets of `packet` come back at once. The hop limit has been counted down already."""
+        turned: list[Packet] = []
+        for each in moved:
+            outcome = self.from_outside(each, now, hop=0)
+            if outcome.store is not None:
+                self.state.forget_syn(outcome.store)
+                return Outcome(reason=Refusal.NO_BINDING.value)
+            if outcome.reason:
+                return Outcome(reason=outcome.reason, answer=self._answer6(outcome.answer))
+            turned += outcome.packets
+        return Outcome(turned=turned, session=session)
+
+    def _answer6(self, error: Packet | None) -> Packet | None:
+        """Our own IPv4 error about a hairpin's first half, to the client that sent it."""
+        if error is None:
+            return None
+        back = self._error_from_outside(error, hop=0)
+        return back.packets[0] if back.packets else None
+
+    # IPv4 → IPv6
+
+    def from_outside(self, packet: Packet, now: float, *, hop: int = 1) -> Outcome:
+        """A packet to one of our addresses, whole. `hop` 0: the second half of a hairpin."""
+        what = kind(packet)
+        if what is Kind.UNTRANSLATABLE or what is Kind.FRAGMENT:
+            return self._refuse4(packet, fault(packet))
+        if what is Kind.OTHER:
+            return self._refuse4(packet, other_protocol(4))
+        if packet.frame[VNET_LENGTH + 8] <= hop:
+            return self._refuse4(packet, hop_limit(4))
+        if what is Kind.ICMP_ERROR:
+            return self._error_from_outside(packet, hop=hop)
+        if not valid_source_v4(packet.src):
+            return Outcome(reason="address")
+        if hop and packet.src in self.sources:
+            return Outcome(reason=OWN_SOURCE)
+        found = tuple_of(packet)
+        assert found is not None
+        protocol, key4 = _key4(found)
+        got = self.state.inbound(protocol, key4, _flags(packet, protocol), now)
+        if got is Stored.SYN:
+            return Outcome(store=key4)
+        if isinstance(got, Refusal):
+            # Who sends to a closed UDP port of a host hears of it as well; TCP and echoes are passed over in silence.
+            silent = got is not Refusal.NO_BINDING or what is not Kind.UDP
+            return self._refuse4(packet, Problem(got.value) if silent else unreachable(4, got.value, port=True))
+        assert isinstance(got, Session)
+        return self._to_v6(packet, got, hop)
+
+    def _to_v6(self, packet: Packet, session: Session, hop: int) -> Outcome:
+        binding = session.binding
+        moved = deliver_v6(
+            packet,
+            self.prefix.embed(session.remote[:4]),
+            binding.inner_address,
+            None,
+            binding.inner_port,
+            mtu=session.client.mtu,
+            tos=self._tos,
+            hop=hop,
+        )
+        if isinstance(moved, Problem):
+            return self._refuse4(packet, moved)
+        if hop and session.to_v6 is False:
+            session.to_v6 = self._rewriter(session, False)
+        elif hop and session.to_v6 is None and self._may_be_fast(session):
+            session.to_v6 = False
+        return Outcome(packets=moved, session=session)
+
+    def _error_from_outside(self, packet: Packet, *, hop: int) -> Outcome:
+        found = embedded_tuple(packet)
+        if found is None:
+            return Outcome(reason="icmp_inner")
+        session = self.state.find4(*_key4(found))
+        if session is None:
+            return Outcome(reason=ERROR_SESSION)
+        source = self.prefix.embed(packet.src)
+        moved = error_to_v6(packet, self._tuple6(session), source, mtu4=MTU4, mtu6=session.client.mtu, hop=hop)
+        if isinstance(moved, Problem):
+            return Outcome(reason=moved.reason)
+        return Outcome(packets=[moved])
+
+    # Shared
+
+    def unanswered(self, syn: Packet) -> Packet | None:
+        """The error for a stored SYN that nobody answered (RFC 6146 section 3.5.2.2)."""
+        problem = unreachable(4, "", port=True)
+        assert problem.error is not None
+        return answer(syn, problem.error, syn.dst)
+
+    def _refuse6(self, packet: Packet, problem: Problem) -> Outcome:
+        error = None if problem.error is None else answer(packet, problem.error, self.own6)
+        return Outcome(reason=problem.reason, answer=error)
+
+    def _refuse4(self, packet: Packet, problem: Problem) -> Outcome:
+        error = None if problem.error is None else answer(packet, problem.error, packet.dst)
+        return Outcome(reason=problem.reason, answer=error)
+
+    def _ends6(self, found: Tuple, remote_address: bytes) -> tuple[int, bytes, bytes]:
+        """→ the state's protocol, inner and remote endpoint. An echo has an id at the client's end only."""
+        echo = found.protocol == ICMPV6
+        remote = endpoint(remote_address, 0 if echo else found.dport)
+        return (ICMP if echo else found.protocol), endpoint(found.src, found.sport), remote
+
+    def _tuple6(self, session: Session) -> Tuple:
+        """From the remote to the client, in IPv6."""
+        binding = session.binding
+        protocol = ICMPV6 if binding.protocol == ICMP else binding.protocol
+        remote = self.prefix.embed(session.remote[:4])
+        sport = binding.inner_port if binding.protocol == ICMP else session.remote_port
+        return Tuple(protocol, remote, binding.inner_address, sport, binding.inner_port)
+
+    def _tuple4(self, session: Session) -> Tuple:
+        """From our address to the remote, in IPv4."""
+        binding = session.binding
+        dport = binding.outer_port if binding.protocol == ICMP else session.remote_port
+        return Tuple(binding.protocol, binding.outer_address, session.remote[:4], binding.outer_port, dport)
+
+    def _may_be_fast(self, session: Session) -> bool:
+        """Whether the session's packets may pass without the state machine. Hairpins pass twice, so they may not."""
+        if session.slot == NO_SLOT or session.remote[:4] in self.sources or session.binding.protocol == ICMP:
+            return False
+        return session.binding.protocol != TCP or session.state in STEADY
+
+    def _rewriter(self, session: Session, to_v4: bool) -> object:
+        six, four = self._tuple6(session), self._tuple4(session)
+        if to_v4:
+            return rewriter(six.swapped(), four, MTU4, self.idents, self._tos)
+        return rewriter(four.swapped(), six, session.client.mtu, self.idents, self._tos)
+
+
+def _key4(found: Tuple) -> tuple[int, bytes]:
+    """→ the state's protocol and key of an IPv4 packet that arrives."""
+    sport = 0 if found.protocol == ICMP else found.sport
+    return found.protocol, found.src + found.dst + (sport << 16 | found.dport).to_bytes(4, "big")
+
+
+def _flags(packet: Packet, protocol: int) -> int:
+    return packet.frame[VNET_LENGTH + packet.l4_offset + 13] if protocol == TCP else 0

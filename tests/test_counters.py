@@ -2,7 +2,7 @@
 
 import pytest
 
-from vpnrs_core.counters import CORE_REASONS, DropCounts, FlowCounters, Metric, Registry
+from vpnrs_core.counters import CORE_REASONS, DropCounts, FlowCounters, Metric, Registry, SessionDrops
 
 
 def test_each_core_reason_has_its_line():
@@ -120,3 +120,16 @@ def test_sources_are_read_when_asked():
     drops.count("source")
     values = {s.labels["reason"]: s.value for s in registry.samples() if s.name == "vpnrs_dropped_packets"}
     assert values["source"] == 1
+
+
+def test_what_a_session_loses_is_its_own_and_the_instances():
+    instance = DropCounts()
+    one, other = SessionDrops(instance), SessionDrops(instance)
+    one.count("source", 2, 100)
+    one.count("never declared")
+    other.count("source", 1, 50)
+    assert one.nonzero() == {"source": 2, "bad_reason": 1}
+    assert other.nonzero() == {"source": 1}
+    assert instance.nonzero() == {"source": 3, "bad_reason": 1}
+    assert instance.bytes["source"] == 150
+    assert one.packets is instance.packets

@@ -124,6 +124,24 @@ class DropCounts:
                 self._on_undeclared(reason)
 
 
+class SessionDrops(DropCounts):
+    """What one session lost, counted here and in the instance's counts, whose reasons and totals it shares."""
+
+    def __init__(self, instance: DropCounts) -> None:
+        self._instance = instance
+        self.packets, self.bytes, self.help = instance.packets, instance.bytes, instance.help
+        self._own: dict[str, int] = {}
+
+    def count(self, reason: str, packets: int = 1, bytes: int = 0) -> None:
+        self._instance.count(reason, packets, bytes)
+        known = reason if reason in self.packets else "bad_reason"
+        self._own[known] = self._own.get(known, 0) + packets
+
+    def nonzero(self) -> dict[str, int]:
+        """This session's packets by reason."""
+        return dict(self._own)
+
+
 class Metric:
     """One counter or gauge, a value for each combination of label values."""
 

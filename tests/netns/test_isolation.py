@@ -16,6 +16,8 @@ def test_clients_are_isolated_by_default_and_the_attempt_is_counted(tunnel):
         assert net.server.status()["drops"]["isolation"] == count
     received = {s["principal"]: s["egress"]["packets"] for s in net.server.status()["server"]["sessions"]}
     assert received["client1"] == 0
+    drops = {s["principal"]: s["drops"] for s in net.server.status()["server"]["sessions"]}
+    assert drops == {"client": {"isolation": 2}, "client1": {}}
 
 
 def test_without_isolation_clients_reach_each_other(tunnel):

@@ -63,6 +63,7 @@ def test_the_sender_learns_the_mtu_of_a_smaller_session(narrow, version):
     own = narrow.addresses()[version]
     [session] = narrow.server.status()["server"]["sessions"]
     assert session["mtu"] == 1300
+    assert narrow.client.status()["tun"]["mtu"] == 1300
     ping(narrow.server_ns, own, size=1300 - OVERHEAD[version], dont_fragment=True)
     assert "too_big" not in narrow.server.status()["drops"]
     answer = ping(narrow.server_ns, own, size=LARGE - OVERHEAD[version], dont_fragment=True, count=1, check=False)

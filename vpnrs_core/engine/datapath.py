@@ -97,10 +97,10 @@ class Datapath:
     def _ingress(self, peer: Peer, decode: Decode, payloads: Sequence[bytes]) -> None:
         now = self._now()
         try:
-            packets = decode(payloads, self._drops.count)
+            packets = decode(payloads, peer.drops.count)
         except Exception as exc:
             self._reporter.report("codec", "decode", exc, now)
-            self._drops.count("plugin_error", len(payloads), sum(map(len, payloads)))
+            peer.drops.count("plugin_error", len(payloads), sum(map(len, payloads)))
             return
         self.pipeline.ingress(peer, packets, now)
         self.finish(now)
@@ -152,9 +152,9 @@ class Datapath:
                     self._unfit(peer, link, packet, now)
         except Exception as exc:
             self._reporter.report(f"{self._scheduler.NAME} scheduler or codec", "assign, encode", exc, now)
-            self._drop_all(left.values(), "plugin_error")
+            _drop_all(peer, left.values(), "plugin_error")
         else:
-            self._drop_all(left.values(), "no_link")
+            _drop_all(peer, left.values(), "no_link")
 
     # For wrappers (engine.wrapping.WrapperHost)
 
@@ -168,10 +168,6 @@ class Datapath:
         self._drops.count("plugin_error")
         self._reporter.report(name, where, error, self._now())
 
-    def _drop_all(self, packets: Iterable[Packet], reason: str) -> None:
-        for packet in packets:
-            self._drops.count(reason, packet.segments, packet.ip_bytes)
-
     def _unfit(self, peer: Peer, link: LinkPort, packet: Packet, now: float) -> None:
         """What is too large for a path goes in smaller pieces where that is allowed, and its sender is told. What must
         be dropped always gets an ICMP error and a count, never silence."""
@@ -180,7 +176,7 @@ class Datapath:
         if smaller is None or not link.send(smaller):
             if _in_fragments(mtu, link, packet):
                 return
-            self._drops.count("too_big", packet.segments, packet.ip_bytes)
+            peer.drops.count("too_big", packet.segments, packet.ip_bytes)
         elif may_fragment(packet.data):
             return
         # In the destination's name: a kernel ignores an error that arrives with one of its own addresses as the source.
@@ -239,3 +235,8 @@ def _in_fragments(mtu: int, link: LinkPort, packet: Packet) -> bool:
         for part in fragment(ip, mtu):
             link.send(Packet.of(part, packet.session))
     return True
+
+
+def _drop_all(peer: Peer, packets: Iterable[Packet], reason: str) -> None:
+    for packet in packets:
+        peer.drops.count(reason, packet.segments, packet.ip_bytes)

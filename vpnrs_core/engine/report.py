@@ -41,6 +41,7 @@ def session_status(
         "ingress": {"packets": counters.ingress_packets, "bytes": counters.ingress_bytes},
         "egress": {"packets": counters.egress_packets, "bytes": counters.egress_bytes},
         "queue_bytes": peer.queue.bytes,
+        "drops": peer.drops.nonzero(),
     }
 
 

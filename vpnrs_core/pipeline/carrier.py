@@ -80,7 +80,7 @@ class Carrier:
             if allowed(packet):
                 self.to_tun.append(packet)
             else:
-                self.drops.count("isolation", packet.segments, packet.ip_bytes)
+                self._isolated(packet)
 
     def route(self, batch: list[Packet], hop: int, now: float, behind: BoundStage | None = None) -> None:
         """The last part of egress: to the peers' queues. `behind` is the stage that injected the batch: at its own
@@ -92,7 +92,7 @@ class Carrier:
             if peer is None:
                 self._no_route(packet, hop, now)
             elif packet.session is not None and not self.isolation.to_peer(packet, peer):
-                self.drops.count("isolation", packet.segments, packet.ip_bytes)
+                self._isolated(packet)
             elif peer in groups:
                 groups[peer].append(packet)
             else:
@@ -158,6 +158,12 @@ class Carrier:
                 self.drops.count("session_closed", packet.segments, packet.ip_bytes)
             else:
                 self._outwards(peer, peer.stages, [packet], hop, now)
+
+    def _isolated(self, packet: Packet) -> None:
+        """Counted with the session that sent it."""
+        peer = None if packet.session is None else self.peers.get(packet.session.id)
+        drops = self.drops if peer is None else peer.drops
+        drops.count("isolation", packet.segments, packet.ip_bytes)
 
     def _no_route(self, packet: Packet, hop: int, now: float) -> None:
         self.drops.count("no_route", packet.segments, packet.ip_bytes)

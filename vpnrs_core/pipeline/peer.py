@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vpnrs_core.counters import FlowCounters
+from vpnrs_core.counters import FlowCounters, SessionDrops
 from vpnrs_core.interfaces.common import Address, Network
 from vpnrs_core.interfaces.session import Session
 from vpnrs_core.pipeline.checks import PeerCheck
@@ -21,6 +21,7 @@ class Peer:
         "check",
         "closed",
         "counters",
+        "drops",
         "leases",
         "mtu",
         "police",
@@ -30,11 +31,14 @@ class Peer:
         "stages",
     )
 
-    def __init__(self, session: Session, mtu: int, queue: SessionQueue, counters: FlowCounters) -> None:
+    def __init__(
+        self, session: Session, mtu: int, queue: SessionQueue, counters: FlowCounters, drops: SessionDrops
+    ) -> None:
         self.session = session
         self.mtu = mtu
         self.queue = queue
         self.counters = counters
+        self.drops = drops
         self.leases: tuple[Address, ...] = ()
         self.prefixes: tuple[Network, ...] = ()
         self.stages: list[BoundStage] = []

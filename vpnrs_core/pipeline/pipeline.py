@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from vpnrs_core.counters import DropCounts, FlowCounters
+from vpnrs_core.counters import DropCounts, FlowCounters, SessionDrops
 from vpnrs_core.errors import PluginError
 from vpnrs_core.interfaces.common import Address, Network
 from vpnrs_core.interfaces.context import Sample
@@ -93,15 +93,16 @@ class Pipeline:
         if session.id in self.peers:
             raise ValueError(f"session {session.id} is open")
         counters = FlowCounters()
-        queue = SessionQueue(self.drops, counters, down, lambda time: self._timers.at(peer, time))
-        peer = Peer(session, mtu, queue, counters)
+        drops = SessionDrops(self.drops)
+        queue = SessionQueue(drops, counters, down, lambda time: self._timers.at(peer, time))
+        peer = Peer(session, mtu, queue, counters, drops)
         try:
             for spec in self._peer_specs:
                 peer.stages.append(self._bind(spec, peer, len(peer.stages)))
         except PluginError:
             self._end_stages(peer, "refused")
             raise
-        peer.police = None if up is None else Police(up, self.drops)
+        peer.police = None if up is None else Police(up, peer.drops)
         self.peers[session.id] = peer
         self._place(peer, prefixes)
         for stage in self._tun_stages:
@@ -125,7 +126,7 @@ class Pipeline:
         self._place(peer, prefixes)
         peer.queue.change_rate(down)
         if up is None or peer.police is None:
-            peer.police = None if up is None else Police(up, self.drops)
+            peer.police = None if up is None else Police(up, peer.drops)
         else:
             peer.police.bucket.change(up)
         changed_mtu = mtu != peer.mtu
@@ -180,11 +181,11 @@ class Pipeline:
             try:
                 header = packet.header
             except BadPacket:
-                self.drops.count("malformed", 1, max(len(packet.frame) - VNET_LENGTH, 0))
+                peer.drops.count("malformed", 1, max(len(packet.frame) - VNET_LENGTH, 0))
                 continue
             reason = verdict(header)
             if reason is not None:
-                self.drops.count(reason, packet.segments, packet.ip_bytes)
+                peer.drops.count(reason, packet.segments, packet.ip_bytes)
                 continue
             if packet.frame[1]:
                 counters.ingress_packets += packet.segments
@@ -283,7 +284,7 @@ class Pipeline:
             assert isinstance(factory, PeerStageFactory)
             return factory.bind(peer.session, wake_at)
 
-        stage = BoundStage(spec, make, peer, self.drops, self._lost, self._on_failure)
+        stage = BoundStage(spec, make, peer, self.drops if peer is None else peer.drops, self._lost, self._on_failure)
         stage.index = index
         return stage
 

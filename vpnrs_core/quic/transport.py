@@ -116,7 +116,7 @@ class QuicTransport:
                 return await self._dial_one(engine, settings, family, address, check, via)
             except (PeerError, HostError) as error:
                 failures.append(f"{address_text(address)}: {error}")
-        raise PeerError(f"no connection to {where}: " + "; ".join(failures) + ".")
+        raise PeerError(f"no connection to {where}: " + "; ".join(failures))
 
     def underlay(self) -> Iterable[Network | str]:
         return list(self._underlay)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -168,15 +168,3 @@ def _round(near: socket.socket, missing: dict[bytes, bytes]) -> None:
 
 def _answer(asked: bytes) -> bytes:
     return asked[::-1]
-
-
-def receive_all(namespace: Namespace, address: str, port: int, within: float = 0.3) -> Sequence[bytes]:
-    """UDP datagrams that reach the address within these seconds of silence."""
-    with open_socket(namespace, address, socket.SOCK_DGRAM, port) as end:
-        end.settimeout(within)
-        found: list[bytes] = []
-        try:
-            while True:
-                found.append(end.recv(65_535))
-        except TimeoutError:
-            return found

@@ -184,6 +184,13 @@ def test_a_key_that_everyone_may_read_is_a_warning(server: Findings) -> None:
     ]
 
 
+def test_isolation_off_without_forwarding_is_a_warning(server: Findings) -> None:
+    off = POOL + "[session]\nisolation = false\n"
+    (finding,) = server(off)
+    assert finding.startswith("warning: server.toml: [session] isolation is off, but packets from client to client")
+    assert server(off + "[forwarding]\nenable = true\n") == []
+
+
 def test_a_server_without_certificate_is_told_how_to_get_one(tmp_path: Path) -> None:
     path = tmp_path / "server.toml"
     path.write_text('role = "server"\n' + POOL)

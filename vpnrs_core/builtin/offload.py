@@ -89,7 +89,6 @@ class OffloadCodec:
 
     NAME: ClassVar[str] = "offload"
     PREFERENCE: ClassVar[int] = 30
-    CONTEXT: ClassVar[int | None] = 2
 
     def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str], lane: str = "datagram") -> _Offload:
         """A codec object. What the peer accepts is sent; anything is received, and segmented if the own TUN needs

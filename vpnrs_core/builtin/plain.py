@@ -42,7 +42,6 @@ class PlainCodec:
 
     NAME: ClassVar[str] = "plain"
     PREFERENCE: ClassVar[int] = 0
-    CONTEXT: ClassVar[int | None] = 0
 
     def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str], lane: str = "datagram") -> _Plain:
         """A codec object. Packets are joined into what the own TUN takes; whatever the peer accepts, complete packets

@@ -36,7 +36,6 @@ class SegmentsCodec:
 
     NAME: ClassVar[str] = "segments"
     PREFERENCE: ClassVar[int] = 20
-    CONTEXT: ClassVar[int | None] = 4
 
     def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str], lane: str = "datagram") -> _Segments:
         """A codec object. What the peer accepts is sent; anything is received, and segmented if the own TUN needs

@@ -28,6 +28,7 @@ def check(configuration: Configuration) -> list[Finding]:
     if isinstance(configuration, ServerConfig):
         findings += check_addresses(configuration)
         findings += _check_identity(configuration)
+        findings += _check_forwarding(configuration)
     else:
         findings += _check_client(configuration)
     findings += check_routes(configuration)
@@ -84,6 +85,15 @@ def _check_identity(configuration: ServerConfig) -> Iterator[Finding]:
             load_key_pair(configuration.path(str(quic.certificate)), configuration.path(str(quic.key)))
         except ConfigError as error:
             yield _error(configuration, str(error))
+
+
+def _check_forwarding(configuration: ServerConfig) -> Iterator[Finding]:
+    if not configuration.session.isolation and not configuration.forwarding.enable:
+        yield _warning(
+            configuration,
+            "[session] isolation is off, but packets from client to client go through this host's kernel, which passes "
+            "them on only while it forwards; set [forwarding] enable = true, unless the host forwards anyway",
+        )
 
 
 def _check_client(configuration: ClientConfig) -> Iterator[Finding]:

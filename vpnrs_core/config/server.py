@@ -52,7 +52,9 @@ class SessionConfig(Table):
         120.0, ge=0, le=86_400, description="Seconds that a session without a link keeps its addresses."
     )
     max_sessions: int = Field(1000, ge=1, description="Sessions at a time, parked ones included.")
-    isolation: bool = Field(True, description="Clients cannot reach each other through the server.")
+    isolation: bool = Field(
+        True, description="Clients cannot reach each other through the server. Off: they can while this host forwards."
+    )
     routes: tuple[AnyNetwork, ...] = Field((), description="Prefixes pushed to clients as routes into the tunnel.")
     dns: tuple[AnyAddress, ...] = Field((), description="DNS servers pushed to clients, preferred first.")
 

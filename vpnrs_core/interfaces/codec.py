@@ -38,13 +38,11 @@ class Codec(Protocol):
 
 
 class PacketCodec(Protocol):
-    """Factory of codec objects. NAME is also the name in HELLO and WELCOME; PREFERENCE: the highest is tried first;
-    CONTEXT is the context id that docs/wire.md fixes for the name (plain is 0), None for all others: the server gives
-    them one for the session."""
+    """Factory of codec objects. NAME is also the name in HELLO and WELCOME; PREFERENCE: the highest is tried first.
+    The context id is fixed for the names in docs/wire.md; the server gives all others one for the session."""
 
     NAME: ClassVar[str]
     PREFERENCE: ClassVar[int]
-    CONTEXT: ClassVar[int | None]
 
     def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str], lane: str = "datagram") -> Codec:
         """One object for a link. What the own TUN takes as super-packets and what the peer accepts as such, both of

@@ -44,14 +44,15 @@ def _packet(protocol: str, addresses: tuple[str, str], size: int) -> Packet:
 
 def costs() -> Iterator[Cost]:
     """The fast path with the look-up of its session, in both directions, and the slow path beside it."""
-    out, back = (ip_address(FOUR[1]).packed, ip_address(FOUR[0]).packed), tuple(ip_address(a).packed for a in SIX[::-1])
+    out, back = FOUR[::-1], SIX[::-1]
     for size in SIZES:
         for addresses in (SIX, FOUR):
             # TCP's smallest IPv6 packet has 60 bytes.
             packet = _packet("tcp", addresses, size)
             old = tuple_of(packet)
             assert old is not None
-            new = Tuple(old.protocol, *(out if addresses is SIX else back), 5000, old.dport)
+            source, destination = (ip_address(end).packed for end in (out if addresses is SIX else back))
+            new = Tuple(old.protocol, source, destination, 5000, old.dport)
             sessions = {key_of(packet.frame): rewriter(old, new, 1500, Identification())}
 
             def fast(packet: Packet = packet, sessions: dict = sessions) -> object:  # type: ignore[type-arg]

@@ -8,7 +8,8 @@ checksum, a packet that does not fit) is declined, and takes the slow path.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from struct import Struct
 
 from vpnrs_core.packet.checksum import ones_sum
@@ -23,6 +24,9 @@ _FLAGS = 0x07
 
 # Up to here a copy of the payload costs less than a memoryview of it.
 _VIEW_FROM = 8192
+
+# A header that needs no second walk; past NamedTuple's own constructor, which is a Python function.
+_header: Callable[[tuple[object, ...]], Header] = partial(tuple.__new__, Header)
 
 # vnet header; version, class, flow; payload length; next header; hop limit; addresses and ports skipped; transport
 # header up to its checksum; checksum. And IPv4: version and IHL, TOS; total length; identification; flags and offset;
@@ -73,12 +77,12 @@ class Rewriter:
     It may be asked only about packets that have the old tuple (see `key_of`). It leaves payload alone, so a wrong
     checksum comes out equally wrong. It has no state but the shared identifications: timers are the caller's."""
 
-    __slots__ = ("_addresses", "_dst", "_fold", "_idents", "_mtu", "_partial", "_protocol", "_src", "_sum", "_tos")
+    __slots__ = ("_addresses", "_fold", "_idents", "_mtu", "_partial", "_protocol", "_sum", "_tos")
 
     def __init__(self, old: Tuple, new: Tuple, mtu: int, idents: Identification, tos: int | None = None) -> None:
         self._protocol = old.protocol
         self._mtu, self._idents, self._tos = mtu, idents, tos
-        self._src, self._dst = new.src, new.dst
+        # Source, destination and ports together, and nothing apart: there are as many of these as sessions.
         self._addresses = key_for(new)[1]
         # 1 to 65535: to add 65535 changes nothing, and keeps a valid checksum from turning into 0xFFFF (RFC 1624).
         self._fold = (ones_sum(self._addresses) - ones_sum(key_for(old)[1])) % 65535 or 65535
@@ -131,13 +135,16 @@ class _ToV4(Rewriter):
         if tos is None:
             tos = first >> 20 & 0xFF
         field = DF if largest > MAX_WITHOUT_DF else 0
-        ident = self._idents.take(count)
+        ident, ends = self._idents.take(count), self._addresses
         total_sum = self._sum + tos + total + ident + field + (limit - 1 << 8)
         head = _OUT_V4[protocol].pack(
             vnet, 0x4500 | tos, total, ident, field, limit - 1, protocol, 0xFFFF - (total_sum % 65535 or 0xFFFF),
             self._addresses, middle, check,
         )  # fmt: skip
-        return _packet(packet, head, len(head) + 20, Header(4, protocol, 20, known, total, self._src, self._dst))
+        rest = frame[len(head) + 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) + 20 :]
+        new = Packet(b"".join((head, rest)), packet.session)
+        new._header = _header((4, protocol, 20, known, total, ends[:4], ends[4:8], 0, False, 0))
+        return new
 
 
 class _ToV6(Rewriter):
@@ -179,10 +186,14 @@ class _ToV6(Rewriter):
         tos = self._tos
         if tos is None:
             tos = first & 0xFF
+        ends = self._addresses
         head = _OUT_V6[protocol].pack(
-            vnet, 0x60000000 | tos << 20, total - 20, protocol, limit - 1, self._addresses, middle, check
+            vnet, 0x60000000 | tos << 20, total - 20, protocol, limit - 1, ends, middle, check
         )
-        return _packet(packet, head, len(head) - 20, Header(6, protocol, 40, known, total + 20, self._src, self._dst))
+        rest = frame[len(head) - 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) - 20 :]
+        new = Packet(b"".join((head, rest)), packet.session)
+        new._header = _header((6, protocol, 40, known, total + 20, ends[:16], ends[16:32], 0, False, 0))
+        return new
 
 
 def rewriter(old: Tuple, new: Tuple, mtu: int, idents: Identification, tos: int | None = None) -> Rewriter:
@@ -192,17 +203,6 @@ def rewriter(old: Tuple, new: Tuple, mtu: int, idents: Identification, tos: int 
     if old.protocol not in (TCP, UDP) or len(old.src) == len(new.src):
         raise ValueError("a rewriter takes TCP or UDP from one family to the other")
     return (_ToV4 if len(new.src) == 4 else _ToV6)(old, new, mtu, idents, tos)
-
-
-def _packet(old: Packet, head: bytes, end: int, header: Header) -> Packet:
-    """`head` before what follows the old frame's first `end` bytes."""
-    frame = old.frame
-    if len(frame) < _VIEW_FROM:
-        new = Packet.examined(head + frame[end:], header)
-    else:
-        new = Packet.examined(b"".join((head, memoryview(frame)[end:])), header)
-    new.session = old.session
-    return new
 
 
 @lru_cache(maxsize=1024)

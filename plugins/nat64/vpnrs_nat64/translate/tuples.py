@@ -77,9 +77,11 @@ def kind(packet: Packet) -> Kind:
 
 
 def fault(packet: Packet) -> Problem:
-    """Why a packet is UNTRANSLATABLE, with the error to send."""
+    """Why a packet is UNTRANSLATABLE, with the error to send; of a FRAGMENT, that it is one."""
     found = inspect(packet)
-    return found if isinstance(found, Problem) else Problem("icmp_type")
+    if isinstance(found, Problem):
+        return found
+    return Problem("fragment" if found[1].offset or found[1].more else "icmp_type")
 
 
 def tuple_of(packet: Packet) -> Tuple | None:

@@ -65,7 +65,7 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
-TOOLS := ip=iproute2 iperf3=iperf3 ping=iputils-ping nft=nftables tcpdump=tcpdump ethtool=ethtool
+TOOLS := ip=iproute2 iperf3=iperf3 ping=iputils-ping nft=nftables tcpdump=tcpdump ethtool=ethtool tayga=tayga
 
 host: export DEBIAN_FRONTEND := noninteractive
 host: export PATH := $(PATH):/usr/sbin:/sbin

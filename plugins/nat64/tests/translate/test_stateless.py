@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 
 from nat64_kit import CLIENT, HOST, HOST6, ROUTER, ROUTER6, all_good, p, parse, right
-from scapy.all import ICMP, IP, IPv6, IPv6ExtHdrFragment, Raw, raw  # type: ignore[attr-defined]
+from scapy.all import ICMP, IP, UDP, IPv6, IPv6ExtHdrFragment, Raw, raw  # type: ignore[attr-defined]
 from vpnrs_nat64.translate.eam import Eamt
 from vpnrs_nat64.translate.prefix import Prefix
 from vpnrs_nat64.translate.problem import Problem
@@ -84,3 +84,8 @@ def test_fragments_pass_as_they_come() -> None:
     assert (parse(six)[IPv6ExtHdrFragment].offset, parse(six)[IPv6ExtHdrFragment].id) == (4, 9)
     (four,) = all_good(stateless(Side.V6, six, settings()))
     assert four.data[20:] == bytes(16)
+
+
+def test_f4_first_fragment_of_udp_without_checksum_cannot_be_translated_alone() -> None:
+    packet = Packet.of(raw(IP(src=LOCAL, dst=HOST, flags="MF") / UDP(chksum=0) / Raw(bytes(16))))
+    assert stateless(Side.V4, packet, settings()) == Problem("udp_checksum")

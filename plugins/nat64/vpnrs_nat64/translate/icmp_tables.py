@@ -64,7 +64,8 @@ def error_v6_to_v4(kind: int, code: int, rest: int, fragmented: bool, mtu4: int,
         found = _V6_UNREACHABLE_CODES.get(code)
         return None if found is None else Error(V4_UNREACHABLE, found)
     if kind == V6_TOO_BIG:
-        return Error(V4_UNREACHABLE, 4, mtu_to_v4(rest, fragmented, mtu4, mtu6)) if code == 0 else None
+        # Whatever its code: receivers ignore that (RFC 4443 §3.2).
+        return Error(V4_UNREACHABLE, 4, mtu_to_v4(rest, fragmented, mtu4, mtu6))
     if kind == V6_TIME_EXCEEDED:
         return Error(V4_TIME_EXCEEDED, code)
     if kind == V6_PARAMETER and code == 0:

@@ -119,7 +119,7 @@ class Stranger:
         """A client's first datagram, as a real client makes it."""
         engine = AioquicEngine().client(QuicSettings(is_client=True, alpns=("a",)))
         engine.connect(self.server.address, time.monotonic())
-        return next(packet for packet, _ in engine.transmit(time.monotonic()))
+        return engine.transmit(time.monotonic())[0][0][0]
 
 
 @pytest.fixture

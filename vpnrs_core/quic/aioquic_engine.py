@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from aioquic.quic import events as aio
@@ -218,12 +220,12 @@ class AioquicConnection:
             found.append(Closed(end.error_code, _reason(end)))
         return found
 
-    def transmit(self, now: Seconds) -> list[tuple[bytes, SocketAddress]]:
+    def transmit(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
         c = self._connection
         if not c._network_paths:  # a server that has not understood a single packet
             return []
         # Acknowledgements, control frames and streams first.
-        packets: list[tuple[bytes, SocketAddress]] = c.datagrams_to_send(now=now)
+        packets = _by_address(c.datagrams_to_send(now=now))
         if not self._waiting or c._close_event is not None:
             return packets
         waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
@@ -231,10 +233,13 @@ class AioquicConnection:
             address = self.peer_address
             built = self._fast.send(waiting, c._max_datagram_size, now)
             self._pacer.spent(len(built))
-            packets += [(packet, address) for packet in built]
+            if packets and packets[-1][1] == address:
+                packets[-1][0].extend(built)
+            else:
+                packets.append((built, address))
         else:
             c._datagrams_pending.extend(waiting)
-            packets += c.datagrams_to_send(now=now)
+            packets += _by_address(c.datagrams_to_send(now=now))
         return packets
 
     def timer(self) -> Seconds | None:
@@ -360,6 +365,10 @@ class AioquicConnection:
     def close(self, code: int, reason: str) -> None:
         short = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
         self._connection.close(error_code=code, reason_phrase=short)
+
+
+def _by_address(packets: list[tuple[bytes, SocketAddress]]) -> list[tuple[list[bytes], SocketAddress]]:
+    return [([packet for packet, _ in run], address) for address, run in groupby(packets, itemgetter(1))]
 
 
 def _reason(end: Any) -> str:

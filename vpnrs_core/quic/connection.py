@@ -57,7 +57,7 @@ class QuicConnection:
         self.unauthenticated = not is_client
         self.source = source
         self.established: asyncio.Future[None] | None = None
-        self.last_packets: list[tuple[bytes, SocketAddress]] = []
+        self.last_packets: Sequence[tuple[list[bytes], SocketAddress]] = []
         self._driver = driver
         self._is_client = is_client
         self._server_spki = server_spki
@@ -205,7 +205,7 @@ class QuicConnection:
         self.local = local
         self.engine.receive(data, segment, address, now)
 
-    def turn(self, now: Seconds) -> Sequence[tuple[bytes, SocketAddress]]:
+    def turn(self, now: Seconds) -> Sequence[tuple[list[bytes], SocketAddress]]:
         """Deliver what came, let the receiver send, and return what leaves. Raises what the engine raises."""
         self._collecting = True
         try:

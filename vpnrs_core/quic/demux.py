@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
+from struct import Struct
 from typing import Generic, TypeVar
 
 from vpnrs_core.interfaces.common import Seconds
@@ -50,6 +52,23 @@ class Demux(Generic[Member]):
         if data[0] & 0x80:
             return self._by_id.get(data[6 : 6 + data[5]]) if len(data) > 6 else None
         return self._by_id.get(data[1 : 1 + ID_LENGTH])
+
+
+def one_connection(data: bytes, size: int) -> bool:
+    """Whether short-header packets of `size` bytes each (the last may be shorter) all name the same connection."""
+    if size <= ID_LENGTH:
+        return False
+    count = len(data) // size
+    ids = set(_ids(size, count)(data))
+    if count * size < len(data):
+        ids.add(data[count * size + 1 : count * size + 1 + ID_LENGTH])
+    return len(ids) == 1
+
+
+@lru_cache(maxsize=1024)
+def _ids(size: int, count: int) -> Callable[[bytes], tuple[bytes, ...]]:
+    """Takes the connection ids out of that many packets with one call."""
+    return Struct(f"x{ID_LENGTH}s{size - 1 - ID_LENGTH}x" * count).unpack_from
 
 
 @dataclass(frozen=True, slots=True)

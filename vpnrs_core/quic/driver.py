@@ -175,9 +175,10 @@ class Driver(abc.ABC):
 
     # Sending
 
-    def _send(self, connection: QuicConnection, packets: Sequence[tuple[bytes, SocketAddress]]) -> None:
-        for group, address in bursts(packets):
-            self._send_group(group, address, connection.local)
+    def _send(self, connection: QuicConnection, packets: Sequence[tuple[list[bytes], SocketAddress]]) -> None:
+        for payloads, address in packets:
+            for group in bursts(payloads):
+                self._send_group(group, address, connection.local)
             if self.counters.too_large != self._too_large:
                 self._too_large = self.counters.too_large
                 self._shrink(connection, address)

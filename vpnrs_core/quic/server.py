@@ -12,7 +12,7 @@ from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings
 from vpnrs_core.quic.budget import Admission, CpuBudget
 from vpnrs_core.quic.codes import CLOSE_INTERNAL
 from vpnrs_core.quic.connection import QuicConnection
-from vpnrs_core.quic.demux import Accepted, Gatehouse, Reply
+from vpnrs_core.quic.demux import Accepted, Gatehouse, Reply, one_connection
 from vpnrs_core.quic.driver import Driver
 from vpnrs_core.quic.settings import QuicConfig
 from vpnrs_core.quic.udp import Received, UdpSocket
@@ -50,7 +50,7 @@ class ServerDriver(Driver):
             self._route_run(received, data, now)
             return
         # A client may run several connections over one socket, and the kernel joins what looks alike.
-        if not data[0] & 0x80 and len({data[at + 1 : at + 9] for at in range(0, len(data), size)}) == 1:
+        if not data[0] & 0x80 and one_connection(data, size):
             self._route_run(received, data, now)
             return
         start = 0

@@ -6,7 +6,7 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -66,22 +66,23 @@ class SocketCounters:
     lost: int = 0
 
 
-def bursts(packets: Iterable[tuple[bytes, SocketAddress]]) -> list[tuple[list[bytes], SocketAddress]]:
-    """Group packets, in order, into what one UDP_SEGMENT send takes: one address, equal sizes but for a shorter last
-    one, at most 64 segments and 60,000 bytes."""
-    grouped: list[tuple[list[bytes], SocketAddress]] = []
-    group: list[bytes] = []
-    to: SocketAddress | None = None
-    size = room = 0
-    for packet, address in packets:
-        length = len(packet)
-        if group and length <= size and room >= length and address == to and len(group) < MOST_SEGMENTS:
-            group.append(packet)
-            room = room - length if length == size else 0
-            continue
-        group, to, size, room = [packet], address, length, MOST_BURST_BYTES - length
-        grouped.append((group, address))
-    return grouped
+def bursts(packets: list[bytes]) -> list[list[bytes]]:
+    """Cut packets, in order, into what one UDP_SEGMENT send takes: equal sizes but for a shorter last one, at most 64
+    segments and 60,000 bytes."""
+    groups: list[list[bytes]] = []
+    sizes = list(map(len, packets))
+    start, count = 0, len(packets)
+    while start < count:
+        size = sizes[start]
+        most = min(count, start + max(1, min(MOST_SEGMENTS, MOST_BURST_BYTES // max(size, 1))))
+        end = start + 1
+        while end < most and sizes[end] == size:
+            end += 1
+        if end < most and sizes[end] < size:
+            end += 1
+        groups.append(packets[start:end])
+        start = end
+    return groups
 
 
 class UdpSocket:

@@ -47,7 +47,7 @@ class EngineSuite:
 
     def test_a_stranger_is_answered_with_three_times_its_bytes_at_most(self, engines: Engines) -> None:
         joined = Wire(*engines)
-        first = [packet for packet, _ in joined.client.engine.transmit(joined.now)]
+        first = [packet for group, _ in joined.client.engine.transmit(joined.now) for packet in group]
         for packet in first:
             joined.arrive(packet, joined.client.address, SERVER)
         for _ in range(50):
@@ -255,7 +255,8 @@ class EngineSuite:
         joined = Wire(*engines).established()
         datagrams = [bytes([number]) * 1000 for number in range(8)]
         assert joined.send(joined.client, datagrams) == 8
-        packets = [packet for packet, _ in joined.client.engine.transmit(joined.now) if len(packet) > 1000]
+        left = joined.client.engine.transmit(joined.now)
+        packets = [packet for group, _ in left for packet in group if len(packet) > 1000]
         sizes = {len(packet) for packet in packets}
         assert (len(packets), len(sizes)) == (8, 1)
         joined.server.engine.receive(b"".join(packets), sizes.pop(), joined.client.address, joined.now)

@@ -84,7 +84,8 @@ class Wire:
         """What the engine has to send is on its way."""
         if side.started is None:
             return
-        for packet, to in side.engine.transmit(self.now):
+        left = side.engine.transmit(self.now)
+        for packet, to in [(packet, to) for packets, to in left for packet in packets]:
             side.sent.append(packet)
             if self.random.random() < self.loss or len(packet) > self.largest:
                 continue

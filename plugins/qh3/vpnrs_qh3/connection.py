@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -40,7 +41,7 @@ _LONGEST_STUCK = 5.0
 # qh3's pacing deadlines are microseconds away, and bear on nothing that waits here.
 _TIMER_GRANULARITY = 0.001
 
-_data = itemgetter(0)
+_data, _address = itemgetter(0), itemgetter(1)
 
 
 class Qh3Connection:
@@ -162,7 +163,7 @@ class Qh3Connection:
         # Peers may count the frame's type and length in their limit.
         self._largest = max(0, min(self._mtu - self._overhead, limit - 5)) if limit else 0
 
-    def transmit(self, now: Seconds) -> list[tuple[bytes, SocketAddress]]:
+    def transmit(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
         self._now = now
         core = self._core
         if core is None:
@@ -175,7 +176,7 @@ class Qh3Connection:
             for datagram in waiting:
                 core.send_datagram(datagram)
         packets += self._build(core, now)
-        return [(packet[0], packet[1]) for packet in packets]
+        return _by_address(packets)
 
     def _build(self, core: Any, now: Seconds) -> list[Any]:
         packets: list[Any] = []
@@ -207,14 +208,14 @@ class Qh3Connection:
                 return
         self._stuck_since = None
 
-    def _transmit_early(self, now: Seconds) -> list[tuple[bytes, SocketAddress]]:
+    def _transmit_early(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
         """Before the handshake is done, and always without the direct way."""
         c = self._connection
-        packets: list[tuple[bytes, SocketAddress]] = []
+        packets: list[Any] = []
         if self._direct:
             if c._core is not None:
                 self._poll(c._core, packets, now)
-            return [(packet[0], packet[1]) for packet in packets]
+            return _by_address(packets)
         try:
             packets += c.datagrams_to_send(now)
             if self._waiting:
@@ -227,7 +228,7 @@ class Qh3Connection:
         if packets:
             self._address = packets[-1][1]
             self._packets += len(packets)
-        return packets
+        return _by_address(packets)
 
     def timer(self) -> Seconds | None:
         core = self._core
@@ -274,6 +275,11 @@ class Qh3Connection:
 
     def send(self, datagrams: Sequence[bytes], now: Seconds) -> int:
         budget, largest, overhead = self._budget(now), self._largest, self._overhead
+        total = sum(map(len, datagrams)) + overhead * len(datagrams)
+        if total <= budget and datagrams and max(map(len, datagrams)) <= largest:
+            self._waiting += datagrams
+            self._waiting_cost += total
+            return len(datagrams)
         taken = spent = 0
         for datagram in datagrams:
             size = len(datagram)
@@ -351,6 +357,13 @@ class Qh3Connection:
     def close(self, code: int, reason: str) -> None:
         short = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
         self._connection.close(error_code=code, reason_phrase=short)
+
+
+def _by_address(packets: list[Any]) -> list[tuple[list[bytes], SocketAddress]]:
+    """What qh3 built, tuples of packet, address and more, as the driver takes it. Nearly always for one address."""
+    if len(set(map(_address, packets))) <= 1:
+        return [(list(map(_data, packets)), packets[0][1])] if packets else []
+    return [(list(map(_data, run)), address) for address, run in groupby(packets, _address)]
 
 
 def _plain(address: SocketAddress) -> SocketAddress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from qh3.quic.events import ConnectionTerminated
@@ -19,6 +20,7 @@ from vpnrs_core.interfaces.engine import (
 )
 
 DATAGRAM = "datagram"
+_kind, _content = itemgetter(0), itemgetter(1)
 
 
 class NativeEvents:
@@ -46,16 +48,20 @@ class NativeEvents:
 
     def drain(self, datagrams: list[bytes], found: list[EngineEvent]) -> None:
         """Append what came: contents of DATAGRAM frames, and everything else."""
-        take = datagrams.append
         following = self._connection._core.next_event
-        while (event := following()) is not None:
-            if event[0] == DATAGRAM:
-                take(event[1])
-                continue
-            handle = self.kinds.get(event[0])
-            told = handle(event) if handle is not None else None
-            if told is not None:
-                found.append(told)
+        while events := list(iter(following, None)):
+            # Without a loop of Python's where there is nothing else.
+            if list(map(_kind, events)).count(DATAGRAM) == len(events):
+                datagrams.extend(map(_content, events))
+                return
+            for event in events:
+                if event[0] == DATAGRAM:
+                    datagrams.append(event[1])
+                    continue
+                handle = self.kinds.get(event[0])
+                told = handle(event) if handle is not None else None
+                if told is not None:
+                    found.append(told)
 
     def _crypto_data(self, event: tuple[Any, ...]) -> None:
         """TLS messages after the handshake."""

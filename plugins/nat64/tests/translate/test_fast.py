@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nat64_kit import CLIENT, HOST, HOST6, POOL, all_good, p, right
+from nat64_kit import CLIENT, HOST, HOST6, POOL, all_good, good, p, right
 from scapy.all import IP, UDP, IPv6, IPv6ExtHdrDestOpt, PadN, Raw, raw  # type: ignore[attr-defined]
 from vpnrs_nat64.translate.fast import Identification, key_for, key_of, rewriter
+from vpnrs_nat64.translate.headers import to_v4, to_v6
 from vpnrs_nat64.translate.mtu import deliver_v4, deliver_v6
 from vpnrs_nat64.translate.tuples import Tuple, tuple_of
 
@@ -85,10 +86,23 @@ def test_without_any_change_of_the_sum_the_checksum_stays(addresses: tuple[str, 
         total = int.from_bytes(key_for(new)[1], "big") - int.from_bytes(key_for(old)[1], "big")
         if total % 65535 == 0:
             break
-    packet = Packet.of(packets.udp(*addresses))
-    fast = rewriter(old, new, 1500, Identification()).rewrite(packet)
+    made = rewriter(old, new, 1500, Identification())
+    for check in (None, b"\x12\x34", b"\xff\xff"):
+        data = packets.udp(*addresses)
+        packet = Packet.of(data if check is None else data[:-2] + check)
+        fast = made.rewrite(packet)
+        assert fast is not None
+        assert fast.data[-2:] == packet.data[-2:]
+        slow = good((to_v4 if six else to_v6)(packet, *ends, sport, old.dport))
+        assert fast.data[-2:] == slow.data[-2:]
+    # Where 0 and 0xFFFF both stand for zero, a valid checksum is 0.
+    tcp = packets.tcp(*addresses)
+    tcp_old, tcp_new = old._replace(protocol=6, dport=80), new._replace(protocol=6, dport=80)
+    odd = Packet.of(tcp[:-4] + b"\xff\xff" + tcp[-2:])
+    assert tuple_of(odd) == tcp_old
+    fast = rewriter(tcp_old, tcp_new, 1500, Identification()).rewrite(odd)
     assert fast is not None
-    assert fast.data[-2:] == packet.data[-2:]
+    assert fast.data[-4:-2] == b"\0\0"
 
 
 OUT, IN = (p(POOL), p(HOST)), (p(HOST6), p(CLIENT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,8 +66,11 @@ class Watcher:
 @pytest.fixture
 def clean(netns: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where demos put their folders; in the end no demo of this test has left anything."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    # Longer than the path of a socket may be.
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
     monkeypatch.setattr(story, "_STREAM_SECONDS", 0.3)
     suffixes: list[str] = []
     of = story.secrets.token_hex
@@ -76,9 +80,10 @@ def clean(netns: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         return suffixes[-1]
 
     monkeypatch.setattr(story.secrets, "token_hex", remembered)
-    yield tmp_path
-    assert list(tmp_path.iterdir()) == []
+    yield folder
+    assert list(folder.iterdir()) == []
     for suffix in suffixes:
+        assert not Path("/run", f"vpnrs-demo-{suffix}").exists()
         assert list(namespace.DIRECTORY.glob(f"vpnrs-demo-{suffix}-*")) == []
 
 
@@ -152,6 +157,7 @@ def test_a_signal_in_the_middle_cleans_up(clean: Path, number: signal.Signals, a
     assert (report["ok"], report["left_behind"]) == (False, [])
     assert report["steps"][-1]["name"] == "clean up"
     assert report["steps"][-2]["error"] == f"interrupted by {number.name}"
+    assert not Path("/run", f"vpnrs-demo-{suffix}").exists()
     assert list(namespace.DIRECTORY.glob(f"vpnrs-demo-{suffix}-*")) == []
     assert mentioned(suffix) == []
 
@@ -176,7 +182,8 @@ def test_both_sides_end_when_the_demo_is_killed(clean: Path) -> None:
     # Names and files need somebody who lives.
     for path in namespace.DIRECTORY.glob(f"vpnrs-demo-{suffix}-*"):
         namespace.delete(path.name)
-    subprocess.run(["rm", "-r", str(clean / f"vpnrs-demo-{suffix}")], check=True)
+    for folder in (clean, Path("/run")):
+        shutil.rmtree(folder / f"vpnrs-demo-{suffix}")
 
 
 @pytest.mark.netns

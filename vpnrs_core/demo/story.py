@@ -53,7 +53,8 @@ class Demo:
         self.network = Network(suffix)
         self._display, self._interrupts = display, interrupts
         self._pair = self.folder / "pair"
-        self._runs = self.folder / "run"
+        # Not below `folder`: the path of a local socket has at most 107 bytes (unix(7)), and TMPDIR may be long.
+        self._runs = Path("/run", f"vpnrs-demo-{suffix}")
         self._runner = Runner(self._runs, interrupts)
         self._running: dict[str, RunningInstance] = {}
         self._stopped = False
@@ -126,7 +127,7 @@ class Demo:
 
     def _build(self) -> None:
         self.folder.mkdir(mode=0o700)
-        self._runs.mkdir()
+        self._runs.mkdir(mode=0o700)
         self.network.build()
 
     def _init(self) -> None:
@@ -209,7 +210,7 @@ class Demo:
             lambda: [f"in {change}" for change in self.network.changes()],
             lambda: [f"run directory {path.relative_to(self._runs)}" for path in _entries(self._runs)],
             self.network.close,
-            self._remove_folder,
+            self._remove_folders,
         ]
         for look in looks:
             try:
@@ -224,9 +225,10 @@ class Demo:
         running = self.network.processes() if self._stopped else []
         return [f"process {pid} in {self.network.names[label]}" for label, pid in running]
 
-    def _remove_folder(self) -> list[str]:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return [f"folder {self.folder}"] if self.folder.exists() else []
+    def _remove_folders(self) -> list[str]:
+        for folder in (self.folder, self._runs):
+            shutil.rmtree(folder, ignore_errors=True)
+        return [f"folder {folder}" for folder in (self.folder, self._runs) if folder.exists()]
 
 
 def _entries(folder: Path) -> list[Path]:

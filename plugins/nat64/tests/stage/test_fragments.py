@@ -71,8 +71,8 @@ def test_fragments_of_a_client_that_leaves_are_given_up():
 
 def test_a_flood_of_fragments_is_bounded():
     bench = Bench()
+    data = bytearray(pieces6(packets.udp("fd00::2", bench.far(), DATA))[0])
     for n in range(3000):
-        data = bytearray(pieces6(packets.udp("fd00::2", bench.far(), DATA))[0])
         data[44:48] = n.to_bytes(4, "big")
         bench.send(bytes(data))
     assert bench.pipeline._tun_stages[0].out.held_bytes < 1 << 20

@@ -167,12 +167,13 @@ class Sessions:
                 session.to_v6 = None
 
     def close(self, owner: object) -> None:
-        """Nothing of the owner's is found from now on; `expire` clears it away."""
+        """Nothing of the owner's is found from now on. What is more than a moment's work is left to `expire`."""
         client = self.clients.pop(owner, None)
         if client is not None:
             client.open = False
             client.mtu = 0
             self._closing.append(client)
+            self._clear_closed(WORK)
 
     def release(self, owner: object, addresses: Iterable[bytes]) -> None:
         """The owner gave these addresses up: no binding of theirs stays."""
@@ -217,8 +218,9 @@ class Sessions:
     # For readers
 
     def bindings(self) -> Iterator[Binding]:
+        """Without those of clients that have gone."""
         for bib in self.bibs.values():
-            yield from bib.by_inner.values()
+            yield from (each for each in bib.by_outer.values() if each.client.open or each.static)
 
     def count_bindings(self) -> int:
         return sum(map(len, self.bibs.values()))

@@ -1,0 +1,224 @@
+"""Real traffic from an IPv6-only client to an IPv4-only host, through kernels that know nothing of it."""
+
+import json
+import socket
+
+import pytest
+
+from vpnrs_core.testkit.instance import VPNRS
+from vpnrs_core.testkit.traffic import assert_same, content, open_socket, ping, together
+from vpnrs_core.testkit.tunnel import BEHIND4
+
+PREFIX, SOURCE = "64:ff9b:1::", "10.88.0.1"
+HOST = f"{PREFIX}{BEHIND4}"
+
+
+def shown(net, what):
+    return json.loads(net.vpnrs("nat64", what, "--json", "--instance", "server"))
+
+
+def connected(net, listener, target=HOST):
+    """A connection from the client to a listener of the host → both ends."""
+    with net.client_ns[0].entered():
+        near = socket.create_connection((target, listener.getsockname()[1]), 15)
+    far, peer = listener.accept()
+    far.settimeout(15)
+    return near, far, peer
+
+
+def transfer(net, size=2_000_000, target=HOST):
+    """Both directions at once, compared → the endpoint that the host saw."""
+    there, back = content(size, 1), content(size // 2, 2)
+    with open_socket(net.behind_ns, BEHIND4, socket.SOCK_STREAM) as listener:
+        listener.listen(1)
+        near, far, peer = connected(net, listener, target)
+    got = {}
+
+    def send(end, data):
+        end.sendall(data)
+        end.shutdown(socket.SHUT_WR)
+
+    def take(name, end):
+        parts = []
+        while part := end.recv(1 << 18):
+            parts.append(part)
+        got[name] = b"".join(parts)
+
+    with near, far:
+        together(
+            lambda: send(near, there),
+            lambda: send(far, back),
+            lambda: take("far", far),
+            lambda: take("near", near),
+        )
+    assert_same(got["far"], there, "to the host")
+    assert_same(got["near"], back, "back to the client")
+    return peer
+
+
+def udp_pair(net, client=0, port=0):
+    """A bound UDP socket of the client and one of the host."""
+    near = open_socket(net.client_ns[client], net.addresses(client)[6], socket.SOCK_DGRAM, port)
+    near.settimeout(2)
+    return near, open_socket(net.behind_ns, BEHIND4, socket.SOCK_DGRAM)
+
+
+def ask(near, far, data=b"ask", answer=b"answer"):
+    """There and back → the endpoint that the host saw."""
+    near.sendto(data, (HOST, far.getsockname()[1]))
+    got, peer = far.recvfrom(65_535)
+    assert_same(got, data, "to the host")
+    for _ in range(3):  # the host's kernel learns the path's MTU from what it loses, as with every UDP
+        far.sendto(answer, peer)
+        try:
+            assert_same(near.recv(65_535), answer, "back to the client")
+            return peer
+        except TimeoutError:
+            continue
+    raise TimeoutError(f"{len(answer)} bytes did not come back")
+
+
+def test_tcp_udp_and_pings_of_all_sizes(translated):
+    net = translated()
+    assert net.addresses().keys() == {6}
+    for size in (56, 1232, 2000, 10_000):
+        ping(net.client_ns[0], HOST, size=size)
+    assert transfer(net)[0] == SOURCE
+    near, far = udp_pair(net)
+    with near, far:
+        for size in (0, 1, 1000, 1452, 5000, 20_000):
+            assert ask(near, far, content(size, 3), content(size, 4))[0] == SOURCE
+    stats = shown(net, "stats")
+    assert stats["created"]["tcp"] == 1
+    assert stats["drops"].keys() <= {"nat64.too_big"}
+    assert stats["fragments"] == 0
+
+
+def test_every_hop_shows_itself(translated):
+    net = translated()
+    client = net.client_ns[0]
+    for hops, source in ((1, f"{PREFIX}a58:1"), (2, f"{PREFIX}a63:1")):
+        text = client.run("ping", "-n", "-c1", "-W2", "-t", str(hops), HOST, check=False).stdout
+        assert f"From {source} icmp_seq=1 Time exceeded: Hop limit" in text
+    assert "1 received" in client.run("ping", "-n", "-c1", "-W5", "-t", "3", HOST).stdout
+
+
+def test_closed_ports_are_told(translated):
+    net = translated()
+    with net.client_ns[0].entered():
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((HOST, 9), 15)
+        near = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with near:
+        near.settimeout(15)
+        near.connect((HOST, 9))
+        near.send(b"anybody?")
+        with pytest.raises(ConnectionRefusedError):
+            near.recv(1)
+
+
+@pytest.mark.parametrize(("link", "told"), [(1300, 1320), (1000, 1280)])
+def test_a_smaller_mtu_in_the_ipv4_part_is_found(translated, link, told):
+    net = translated(server={"tun": {"mtu": 1400}, "quic": {"max_udp_payload": 1452}}, up=False)
+    net.client.configure({"tun": {"mtu": 1400}, "quic": {"max_udp_payload": 1452}})
+    # The host does not know of it: its segments are what the client's MSS allows.
+    net.server_ns.run("ip", "link", "set", "behind", "mtu", str(link))
+    net.up()
+    transfer(net)
+    route = net.client_ns[0].run("ip", "-6", "route", "get", HOST).stdout
+    assert f"mtu {told}" in route
+
+
+def test_a_smaller_mtu_of_the_tunnel_is_found_by_the_host(translated):
+    net = translated()
+    near, far = udp_pair(net)
+    with near, far:
+        peer = ask(near, far)
+        far.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        far.connect(peer)
+        sizes = []
+        for _ in range(10):
+            mtu = far.getsockopt(socket.IPPROTO_IP, 14)  # IP_MTU
+            sizes.append(mtu)
+            try:
+                far.send(content(mtu - 28, 5))
+                assert_same(near.recv(65_535), content(mtu - 28, 5), "to the client")
+                break
+            except OSError:
+                continue
+        assert sizes[-1] == 1260
+        assert sizes[0] == 1500
+
+
+def test_hairpin_only_where_isolation_is_off(translated):
+    for isolation in (True, False):
+        net = translated(clients=2, server={"session": {"isolation": isolation, "dns": ["fd77::1"]}})
+        near, far = udp_pair(net, 1, 40_001)
+        other = open_socket(net.client_ns[0], net.addresses(0)[6], socket.SOCK_DGRAM)
+        with near, far, other:
+            _, port = ask(near, far)
+            other.sendto(b"across", (f"{PREFIX}{SOURCE}", port))
+            if isolation:
+                net.server.wait_for("isolating", lambda status: status["drops"].get("isolation"))
+                continue
+            got, (address, back, *_) = near.recvfrom(100)
+            assert (got, address) == (b"across", f"{PREFIX}a58:1")
+            near.sendto(b"and back", (address, back))
+            assert other.recv(100) == b"and back"
+            assert shown(net, "sessions")["total"] == 3
+
+
+def test_what_a_client_had_goes_with_it(translated):
+    net = translated()
+    near, far = udp_pair(net)
+    with near, far:
+        peer = ask(near, far)
+        assert shown(net, "bindings")["total"] == 1
+        net.client.stop()
+        net.server.wait_for("without the session", lambda status: not status["server"]["sessions"])
+        assert shown(net, "bindings") == {"total": 0, "bindings": []}
+        far.connect(peer)
+        far.send(b"late")
+        with pytest.raises(ConnectionRefusedError):
+            far.recv(1)
+    net.client.start()
+    net.client.wait_state("connected")
+    ping(net.client_ns[0], HOST)
+
+
+def test_after_a_restart_of_the_server_new_flows_pass_and_old_ones_end_cleanly(translated):
+    net = translated()
+    with open_socket(net.behind_ns, BEHIND4, socket.SOCK_STREAM) as listener:
+        listener.listen(1)
+        near, far, _ = connected(net, listener)
+    with near, far:
+        net.server.stop()
+        net.server.start()
+        net.server.wait_state("listening")
+        net.server.wait_for("joined again", lambda status: status["server"]["sessions"])
+        net.client.wait_state("connected")
+        ping(net.client_ns[0], HOST)
+        transfer(net, 100_000)
+        near.send(b"of before")
+        dropped = net.server.wait_for("dropping", lambda s: s["drops"].get("nat64.no_session"))
+        assert "stage_error" not in dropped["drops"]
+
+
+def test_with_an_ipv4_pool_the_source_is_reserved_in_it(translated):
+    net = translated({"source_ip": None}, up=False, ipv4="10.77.0.0/29")
+    net.server.configure({"plugins": {"nat64": {"source_ip": None}}})
+    net.up()
+    assert transfer(net, 100_000)[0] == "10.77.0.6"
+    pools = {pool["prefix"]: pool["leasable"] for pool in net.server.status()["server"]["pools"]}
+    assert pools["10.77.0.0/29"] == 4  # of six hosts one is the server's, one the translator's
+
+
+def test_the_servers_own_address_is_refused_at_the_start_and_by_check(translated):
+    net = translated({"source_ip": "10.77.0.1"}, up=False, ipv4="10.77.0.0/24")
+    for command in ("check", "run"):
+        done = net.server_ns.run(VPNRS, command, str(net.server.config), check=False)
+        assert done.returncode == 2
+        assert "source_ip 10.77.0.1 is this server's own address" in done.stderr
+    net.server.configure({"plugins": {"nat64": {"source_ip": "10.99.0.1"}}})
+    done = net.server_ns.run(VPNRS, "check", str(net.server.config), check=False)
+    assert "10.99.0.1 is an address of this host" in done.stderr

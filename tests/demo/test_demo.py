@@ -111,8 +111,8 @@ def test_two_at_once_show_everything_and_leave_nothing(clean: Path) -> None:
         subprocess.Popen([*COMMAND, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    for process in both:
-        out, progress = process.communicate(timeout=60)
+    said = [process.communicate(timeout=90) for process in both]
+    for process, (out, progress) in zip(both, said, strict=True):
         report = json.loads(out)
         assert (process.returncode, report["ok"]) == (0, True), out
         assert [step["name"] for step in report["steps"]] == STEPS

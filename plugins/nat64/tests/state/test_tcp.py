@@ -52,7 +52,7 @@ def test_every_other_state_ends_when_its_time_is_over(state):
     assert TABLE[state, G.EXPIRY][0] is S.CLOSED
 
 
-@pytest.mark.parametrize("state", STEADY)
+@pytest.mark.parametrize("state", sorted(STEADY, key=str))
 def test_a_steady_state_only_refreshes_on_data(state):
     for given in (G.V6_DATA, G.V4_DATA):
         assert TABLE[state, given] == (state, T.EST)

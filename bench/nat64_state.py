@@ -38,7 +38,7 @@ def fill(state: Sessions, watch: Watch) -> None:
     """COUNT bindings, half TCP and half UDP."""
     for number in range(COUNT):
         owner, port = number % CLIENTS, 1024 + number // CLIENTS
-        protocol, flags = ((UDP, 0), (TCP, SYN))[number & 1 ^ owner & 1]
+        protocol, flags = ((UDP, 0), (TCP, SYN))[number // CLIENTS & 1]
         mine = b"\xfd\x77" + bytes(13) + bytes((owner,)) + port.to_bytes(2, "big")
         state.outbound(owner, protocol, mine, FAR, flags, 1000.0 + number / 1000)
         watch()

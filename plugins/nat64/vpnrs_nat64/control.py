@@ -12,7 +12,8 @@ from pydantic import Field
 
 from vpnrs_core.interfaces import ControlRequest
 from vpnrs_nat64.stage import Nat64Stage
-from vpnrs_nat64.state.model import PROTOCOLS, Binding, Session
+from vpnrs_nat64.state.model import PROTOCOLS
+from vpnrs_nat64.state.records import Binding, Session, address_of, port_of
 from vpnrs_nat64.state.sessions import Sessions
 
 NUMBERS = {name: number for number, name in PROTOCOLS.items()}
@@ -109,13 +110,12 @@ class Control:
         ]
 
     async def bindings(self, request: ListRequest) -> BindingList:
-        rows = [_binding_row(binding) for binding in islice(self._chosen(request), request.limit)]
+        rows = [self._binding_row(binding) for binding in islice(self._chosen(request), request.limit)]
         return BindingList(total=self._state.count_bindings(), bindings=rows)
 
     async def sessions(self, request: ListRequest) -> SessionList:
-        found = (session for binding in self._chosen(request) for session in binding.sessions())
-        now = self._now()
-        rows = [_session_row(session, now) for session in islice(found, request.limit)]
+        found = ((b, session) for b in self._chosen(request) for session in self._state.sessions_of(b))
+        rows = [self._session_row(*each) for each in islice(found, request.limit)]
         return SessionList(total=self._state.count_sessions(), sessions=rows)
 
     async def stats(self, _: StatsRequest) -> Stats:
@@ -143,42 +143,40 @@ class Control:
         for binding in self._state.bindings():
             if request.protocol is not None and binding.protocol != NUMBERS[request.protocol]:
                 continue
-            if request.session is not None and _owner(binding)[0] != request.session:
+            if request.session is not None and self._owner(binding)[0] != request.session:
                 continue
             yield binding
 
+    def _owner(self, binding: Binding) -> tuple[str, str]:
+        """→ the vpnrs session's id and its principal's name."""
+        owner = self._state.client_of(binding).owner
+        principal = getattr(owner, "principal", None)
+        return getattr(owner, "id", ""), getattr(principal, "name", "")
 
-def _owner(binding: Binding) -> tuple[str, str]:
-    """→ the vpnrs session's id and its principal's name."""
-    owner = binding.client.owner
-    principal = getattr(owner, "principal", None)
-    return getattr(owner, "id", ""), getattr(principal, "name", "")
+    def _binding_row(self, binding: Binding) -> BindingRow:
+        session, principal = self._owner(binding)
+        inner, outer = binding.inner, binding.outer
+        return BindingRow(
+            protocol=PROTOCOLS[binding.protocol],
+            inner=f"[{IPv6Address(address_of(inner))}]:{port_of(inner)}",
+            outer=f"{IPv4Address(address_of(outer))}:{port_of(outer)}",
+            session=session,
+            principal=principal,
+            static=binding.static,
+            sessions=binding.sessions,
+        )
 
-
-def _binding_row(binding: Binding) -> BindingRow:
-    session, principal = _owner(binding)
-    return BindingRow(
-        protocol=PROTOCOLS[binding.protocol],
-        inner=f"[{IPv6Address(binding.inner_address)}]:{binding.inner_port}",
-        outer=f"{IPv4Address(binding.outer_address)}:{binding.outer_port}",
-        session=session,
-        principal=principal,
-        static=binding.static,
-        sessions=sum(1 for _ in binding.sessions()),
-    )
-
-
-def _session_row(session: Session, now: float) -> SessionRow:
-    row = _binding_row(session.binding)
-    remote = str(IPv4Address(session.remote_address))
-    return SessionRow(
-        protocol=row.protocol,
-        inner=row.inner,
-        outer=row.outer,
-        remote=remote if row.protocol == "icmp" else f"{remote}:{session.remote_port}",
-        session=row.session,
-        principal=row.principal,
-        state=session.state.value if row.protocol == "tcp" else "",
-        expires_in=round(max(session.deadline - now, 0.0), 1),
-        from_outside=session.from_outside,
-    )
+    def _session_row(self, binding: Binding, session: Session) -> SessionRow:
+        row = self._binding_row(binding)
+        remote = str(IPv4Address(address_of(session.remote)))
+        return SessionRow(
+            protocol=row.protocol,
+            inner=row.inner,
+            outer=row.outer,
+            remote=remote if row.protocol == "icmp" else f"{remote}:{port_of(session.remote)}",
+            session=row.session,
+            principal=row.principal,
+            state=session.state.value if row.protocol == "tcp" else "",
+            expires_in=round(max(session.deadline - self._now(), 0.0), 1),
+            from_outside=session.from_outside,
+        )

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 from vpnrs_core.packet.header import ICMP, ICMPV6, TCP, VNET_LENGTH
 from vpnrs_core.packet.packet import Packet
+from vpnrs_nat64.prepared import Direction, Prepared
 from vpnrs_nat64.reasons import ERROR_SESSION, OWN_SOURCE, PRIVATE
-from vpnrs_nat64.state.model import Refusal, Session, endpoint
+from vpnrs_nat64.state.model import Refusal
+from vpnrs_nat64.state.records import Session, endpoint, port_of
 from vpnrs_nat64.state.sessions import Sessions, Stored
 from vpnrs_nat64.state.tcp import STEADY
 from vpnrs_nat64.state.wheel import NO_SLOT
@@ -59,6 +61,7 @@ class Nat64:
         self.sources = frozenset(sources)
         self.state = state
         self.idents = Identification(first_ident)
+        self.fast_to_v4, self.fast_to_v6 = Direction(), Direction()
         self._allow_private = allow_private
         self._tos = tos
         # Our own errors to clients come from here: it is in the prefix, so that clients take them.
@@ -95,12 +98,12 @@ class Nat64:
         return self._to_v4(packet, got, now)
 
     def _to_v4(self, packet: Packet, session: Session, now: float) -> Outcome:
-        binding, remote = session.binding, session.remote
+        outer, remote = session.outer, session.remote
         moved = deliver_v4(
             packet,
-            binding.outer_address,
+            outer[:4],
             remote[:4],
-            binding.outer_port,
+            port_of(outer),
             None,
             self.idents.take(packet.segments),
             mtu=MTU4,
@@ -110,10 +113,7 @@ class Nat64:
             return self._refuse6(packet, moved)
         if remote[:4] in self.sources:
             return self._turn(packet, moved, session, now)
-        if session.to_v4 is False:
-            session.to_v4 = self._rewriter(session, True)
-        elif session.to_v4 is None and self._may_be_fast(session):
-            session.to_v4 = False  # the next packet is worth the preparation, the first one may be the last
+        self._prepare(session, True)
         return Outcome(packets=moved, session=session)
 
     def _error_from_client(self, packet: Packet) -> Outcome:
@@ -125,9 +125,9 @@ class Nat64:
             return Outcome(reason="address")
         protocol, inner, remote = self._ends6(found, remote_address)
         session = self.state.find6(protocol, inner, remote)
-        if session is None or session.client.owner is not packet.session:
+        if session is None or (client := self.state.client_of(session)).owner is not packet.session:
             return Outcome(reason=ERROR_SESSION)
-        moved = error_to_v4(packet, self._tuple4(session), mtu4=MTU4, mtu6=session.client.mtu, ident=self.idents.take())
+        moved = error_to_v4(packet, self._tuple4(session), mtu4=MTU4, mtu6=client.mtu, ident=self.idents.take())
         if isinstance(moved, Problem):
             return Outcome(reason=moved.reason)
         if remote_address not in self.sources:
@@ -188,23 +188,21 @@ class Nat64:
         return self._to_v6(packet, got, hop)
 
     def _to_v6(self, packet: Packet, session: Session, hop: int) -> Outcome:
-        binding = session.binding
+        inner = session.inner
         moved = deliver_v6(
             packet,
             self.prefix.embed(session.remote[:4]),
-            binding.inner_address,
+            inner[:16],
             None,
-            binding.inner_port,
-            mtu=session.client.mtu,
+            port_of(inner),
+            mtu=self.state.client_of(session).mtu,
             tos=self._tos,
             hop=hop,
         )
         if isinstance(moved, Problem):
             return self._refuse4(packet, moved)
-        if hop and session.to_v6 is False:
-            session.to_v6 = self._rewriter(session, False)
-        elif hop and session.to_v6 is None and self._may_be_fast(session):
-            session.to_v6 = False
+        if hop:
+            self._prepare(session, False)
         return Outcome(packets=moved, session=session)
 
     def _error_from_outside(self, packet: Packet, *, hop: int) -> Outcome:
@@ -215,7 +213,8 @@ class Nat64:
         if session is None:
             return Outcome(reason=ERROR_SESSION)
         source = self.prefix.embed(packet.src)
-        moved = error_to_v6(packet, self._tuple6(session), source, mtu4=MTU4, mtu6=session.client.mtu, hop=hop)
+        mtu6 = self.state.client_of(session).mtu
+        moved = error_to_v6(packet, self._tuple6(session), source, mtu4=MTU4, mtu6=mtu6, hop=hop)
         if isinstance(moved, Problem):
             return Outcome(reason=moved.reason)
         return Outcome(packets=[moved])
@@ -244,29 +243,45 @@ class Nat64:
 
     def _tuple6(self, session: Session) -> Tuple:
         """From the remote to the client, in IPv6."""
-        binding = session.binding
-        protocol = ICMPV6 if binding.protocol == ICMP else binding.protocol
-        remote = self.prefix.embed(session.remote[:4])
-        sport = binding.inner_port if binding.protocol == ICMP else session.remote_port
-        return Tuple(protocol, remote, binding.inner_address, sport, binding.inner_port)
+        inner, remote, echo = session.inner, session.remote, session.protocol == ICMP
+        dport = port_of(inner)
+        sport = dport if echo else port_of(remote)
+        return Tuple(ICMPV6 if echo else session.protocol, self.prefix.embed(remote[:4]), inner[:16], sport, dport)
 
     def _tuple4(self, session: Session) -> Tuple:
         """From our address to the remote, in IPv4."""
-        binding = session.binding
-        dport = binding.outer_port if binding.protocol == ICMP else session.remote_port
-        return Tuple(binding.protocol, binding.outer_address, session.remote[:4], binding.outer_port, dport)
+        outer, remote = session.outer, session.remote
+        sport = port_of(outer)
+        dport = sport if session.protocol == ICMP else port_of(remote)
+        return Tuple(session.protocol, outer[:4], remote[:4], sport, dport)
+
+    def _prepare(self, session: Session, to_v4: bool) -> None:
+        """A packet of the session has gone the slow way. The second one is worth a preparation, the first one may be
+        the last."""
+        if not self._may_be_fast(session):
+            return
+        protocol, key4 = session.protocol, session.key4
+        key6 = self.state.key6(session.inner, session.remote)
+        if not session.ready:
+            # What was prepared before the state, or the client's MTU, changed must not come back to life.
+            self.fast_to_v4.drop(protocol, key6)
+            self.fast_to_v6.drop(protocol, key4)
+            session.ready = True
+            return
+        client = self.state.client_of(session)
+        six, four = self._tuple6(session), self._tuple4(session)
+        if to_v4:
+            moving = rewriter(six.swapped(), four, MTU4, self.idents, self._tos)
+            self.fast_to_v4.put(protocol, key6, Prepared(session, client, moving))
+        else:
+            moving = rewriter(four.swapped(), six, client.mtu, self.idents, self._tos)
+            self.fast_to_v6.put(protocol, key4, Prepared(session, client, moving))
 
     def _may_be_fast(self, session: Session) -> bool:
         """Whether the session's packets may pass without the state machine. Hairpins pass twice, so they may not."""
-        if session.slot == NO_SLOT or session.remote[:4] in self.sources or session.binding.protocol == ICMP:
+        if session.slot == NO_SLOT or session.remote[:4] in self.sources or session.protocol == ICMP:
             return False
-        return session.binding.protocol != TCP or session.state in STEADY
-
-    def _rewriter(self, session: Session, to_v4: bool) -> object:
-        six, four = self._tuple6(session), self._tuple4(session)
-        if to_v4:
-            return rewriter(six.swapped(), four, MTU4, self.idents, self._tos)
-        return rewriter(four.swapped(), six, session.client.mtu, self.idents, self._tos)
+        return session.protocol != TCP or session.state in STEADY
 
 
 def _key4(found: Tuple) -> tuple[int, bytes]:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from vpnrs_core.interfaces import Address, Counter, Direction, Matches, Out, Packet, Session
-from vpnrs_core.packet.header import TCP, UDP
+from vpnrs_core.packet.header import TCP
 from vpnrs_nat64.events import Notices
 from vpnrs_nat64.limiter import Limiter
 from vpnrs_nat64.nat64 import Nat64, Outcome
 from vpnrs_nat64.probe import probe
 from vpnrs_nat64.reasons import CLIENT_GONE, OPENED, UNANSWERED
+from vpnrs_nat64.state.records import FLAGS_AT, READY, touch
 from vpnrs_nat64.translate.fragments import Fragments
 from vpnrs_nat64.translate.icmp import answer
 from vpnrs_nat64.translate.problem import reassembly_timeout
@@ -48,8 +49,8 @@ class Nat64Stage:
         self._notices = notices
         self._syns: dict[bytes, Packet] = {}
         self._orphans: list[Packet] = []
-        self._fast6 = {p: self.state.tables[p].by6 for p in (TCP, UDP)}
-        self._fast4 = {p: self.state.tables[p].by4 for p in (TCP, UDP)}
+        self._fast6 = nat64.fast_to_v4.by_protocol
+        self._fast4 = nat64.fast_to_v6.by_protocol
         self._lifetimes = self.state.lifetimes
 
     def matches(self) -> Matches:
@@ -74,11 +75,11 @@ class Nat64Stage:
             frame = packet.frame
             protocol = frame[16]
             table = fast.get(protocol)
-            session = table.get(frame[18:54]) if table is not None else None
-            if session is not None and session.to_v4 and session.binding.client.owner is packet.session:
-                moved = session.to_v4.rewrite(packet)
+            known = table.get(frame[18:54]) if table is not None else None
+            if known is not None and known.session[FLAGS_AT] & READY and known.owner is packet.session:
+                moved = known.rewrite(packet)
                 if moved is not None:
-                    session.deadline = now + lifetimes[protocol]
+                    touch(known.session, 0, now + lifetimes[protocol])
                     out.forward(packet, moved)
                     done += 1
                     continue
@@ -92,12 +93,12 @@ class Nat64Stage:
             frame = packet.frame
             protocol = frame[19]
             table = fast.get(protocol) if frame[10] == 0x45 else None
-            session = table.get(frame[22:34]) if table is not None else None
-            if session is not None and session.to_v6 and session.binding.client.open:
-                moved = session.to_v6.rewrite(packet)
+            known = table.get(frame[22:34]) if table is not None else None
+            if known is not None and known.session[FLAGS_AT] & READY and known.client.open:
+                moved = known.rewrite(packet)
                 if moved is not None:
                     if refresh or protocol == TCP:
-                        session.deadline = now + lifetimes[protocol]
+                        touch(known.session, 0, now + lifetimes[protocol])
                     out.forward(packet, moved)
                     done += 1
                     continue

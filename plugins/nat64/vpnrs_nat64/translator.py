@@ -15,8 +15,8 @@ from vpnrs_nat64.events import Notices
 from vpnrs_nat64.limiter import Limiter
 from vpnrs_nat64.nat64 import Nat64
 from vpnrs_nat64.stage import Nat64Stage
-from vpnrs_nat64.state.model import endpoint
 from vpnrs_nat64.state.options import Options, StaticBinding
+from vpnrs_nat64.state.records import endpoint
 from vpnrs_nat64.state.sessions import Sessions
 from vpnrs_nat64.translate.fragments import Fragments
 from vpnrs_nat64.translate.prefix import Prefix

@@ -3,6 +3,7 @@
 from nat64_bench import ACK, HOST, OTHER, SOURCE, SYN, Bench, sound
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror, UDPerror
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPerror6, IPv6
+from vpnrs_nat64.state.records import Session
 
 from vpnrs_core.packet.icmp import packet_too_big
 from vpnrs_core.packet.packet import Packet
@@ -61,7 +62,7 @@ def test_m1_fragmentation_needed_becomes_packet_too_big():
 def test_e2_errors_about_nobodys_packets_are_dropped_in_silence_and_change_nothing():
     bench = Bench()
     (sent,) = bench.send(packets.udp("fd00::2", bench.far(), DATA))
-    (session,) = bench.stage.state.tables[17].by4.values()
+    session = Session(*bench.stage.state.tables[17].by4.values())
     deadline = session.deadline
     bench.now += 5
     other = IP(sent)

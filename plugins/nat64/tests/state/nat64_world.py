@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
-from vpnrs_nat64.state.model import TCP, UDP, Session
+from vpnrs_nat64.state.model import TCP, UDP
 from vpnrs_nat64.state.options import Options
+from vpnrs_nat64.state.records import Session
 from vpnrs_nat64.state.sessions import Sessions
 from vpnrs_nat64.state.tcp import SYN
 from vpnrs_nat64.translate.prefix import Prefix
@@ -43,10 +44,8 @@ class World:
     def back(self, session, flags=0, frm=None):
         """A packet to the session's outer endpoint, from its remote or from another."""
         source = frm or session.remote
-        outer = session.binding.outer
-        return self.state.inbound(
-            session.binding.protocol, source[:4] + outer[:4] + source[4:] + outer[4:], flags, self.now
-        )
+        outer = session.outer
+        return self.state.inbound(session.protocol, source[:4] + outer[:4] + source[4:] + outer[4:], flags, self.now)
 
     def syn(self, **how):
         return self.out(protocol=TCP, flags=SYN, **how)
@@ -54,7 +53,7 @@ class World:
     def established(self, **how):
         session = self.syn(**how)
         assert isinstance(session, Session)
-        assert self.back(session, SYN | 0x10) is session
+        assert self.back(session, SYN | 0x10) == session
         return session
 
     def wait(self, seconds):
@@ -66,3 +65,7 @@ class World:
             probes += done.probes
             syns += done.syns
         return probes, syns
+
+    def owner(self, record):
+        """Whose a binding or session is."""
+        return self.state.client_of(record).owner

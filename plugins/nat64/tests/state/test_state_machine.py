@@ -5,8 +5,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from nat64_world import SOURCE, World, inner, remote
-from vpnrs_nat64.state.model import ICMP, TCP, UDP, Refusal, Session
+from vpnrs_nat64.state.model import ICMP, TCP, UDP, Refusal
 from vpnrs_nat64.state.options import Options
+from vpnrs_nat64.state.records import Session
 from vpnrs_nat64.state.sessions import Sessions
 from vpnrs_nat64.state.tcp import FIN, RST, STEADY, SYN, State
 
@@ -49,8 +50,8 @@ class Machine(RuleBasedStateMachine):
         mine = inner(owner[1], port)
         got = self.state.outbound(owner, protocol, mine, remote(to), flags, self.world.now)
         if isinstance(got, Session):
-            assert got.client.owner == owner
-            assert got.binding.inner == mine
+            assert self.world.owner(got) == owner
+            assert got.inner == mine
             assert got.remote == remote(to)
             self.seen.append(got)
         elif got is Refusal.NO_SESSION:
@@ -63,8 +64,8 @@ class Machine(RuleBasedStateMachine):
         got = self.state.inbound(protocol, key4, flags, self.world.now)
         if isinstance(got, Session):
             assert got.key4 == key4
-            assert got.client.open
-            assert got.client.owner not in self.closed
+            assert self.state.client_of(got).open
+            assert self.world.owner(got) not in self.closed
 
     @rule(owner=consumes(owners))
     def close(self, owner):
@@ -74,44 +75,43 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 0.5, 6.0, 61.0, 241.0, 301.0, 7500.0]))
     def wait(self, seconds):
         self.world.wait(seconds)
-        for table in self.state.tables.values():
-            assert all(session.deadline >= self.world.now - 1 for session in table.by4.values())
-        assert all(client.open for client in self.owners_with_state())
+        assert all(session.deadline >= self.world.now - 1 for session in self.sessions())
+        assert all(self.state.client_of(session).open for session in self.sessions())
 
-    def owners_with_state(self):
-        return {session.client for table in self.state.tables.values() for session in table.by4.values()}
+    def sessions(self):
+        return [Session(raw) for table in self.state.tables.values() for raw in table.by4.values()]
 
     @invariant()
     def tables_agree(self):
         for protocol, bib in self.state.bibs.items():
             table = self.state.tables[protocol]
-            listed = [session for binding in bib.by_outer.values() for session in binding.sessions()]
-            assert sorted(map(id, listed)) == sorted(map(id, table.by4.values()))
-            assert all(table.by4[session.key4] is session for session in listed)
-            assert all(table.by4[session.key4] is session for session in table.by6.values())
-            assert all(binding.outer == outer for outer, binding in bib.by_outer.items())
-            assert all(bib.by_outer[binding.outer] is binding for binding in bib.by_inner.values())
-            assert all(binding.first is not None for binding in bib.by_outer.values())
-            assert sum(ports.used for ports in bib.ports.values()) == len(bib.by_outer)
+            listed = [session for binding in bib for session in self.state.sessions_of(binding)]
+            assert len(listed) == len(set(listed)) == len(table.by4)
+            assert all(table.of4(session.key4) == session for session in listed)
+            assert all(table.of4(Session(raw).key4) == Session(raw) for raw in table.by6.values())
+            assert all(bib.of_outer(binding.outer) == binding for binding in bib)
+            found = [bib.of_inner(binding.inner) for binding in bib]
+            assert all(each is None or bib.of_outer(each.outer) == each for each in found)
+            assert all(binding.sessions for binding in bib)
+            assert sum(ports.used for ports in bib.ports.values()) == len(bib)
 
     @invariant()
     def limits_hold(self):
         assert self.state.count_sessions() <= self.options.max_sessions
         assert self.state.count_bindings() <= self.options.max_bindings
         for client in self.state.clients.values():
-            sessions = [s for binding in client.bindings for s in binding.sessions()]
+            sessions = [s for binding in self.state.bindings_of(client) for s in self.state.sessions_of(binding)]
             assert client.sessions == len(sessions) <= self.options.client_sessions
             assert len(client.bindings) <= self.options.client_bindings
 
     @invariant()
     def everything_has_an_end(self):
-        for table in self.state.tables.values():
-            for session in table.by4.values():
-                assert session.slot >= 0
-                assert session.slot <= session.deadline + 1
-                assert session.state is not State.CLOSED or session.binding.protocol != TCP
-                if session.state in STEADY:
-                    assert session.binding.protocol == TCP
+        for session in self.sessions():
+            assert 0 <= session.slot <= session.deadline + 1
+            assert session.state is not State.CLOSED or session.protocol != TCP
+            if session.state in STEADY:
+                assert session.protocol == TCP
+            assert self.state.bibs[session.protocol].of_outer(session.outer).client == session.client
 
 
 Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

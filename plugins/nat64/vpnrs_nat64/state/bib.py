@@ -3,10 +3,11 @@ which port."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from vpnrs_nat64.state.model import ICMP, NOBODY, UDP, Binding, Client
+from vpnrs_nat64.state.model import ICMP, NOBODY, UDP, Client
 from vpnrs_nat64.state.ports import Ports
+from vpnrs_nat64.state.records import Binding, address_of, port_of
 
 
 class Bib:
@@ -18,55 +19,66 @@ class Bib:
         """`sources`: packed IPv4 addresses; `ports`: the lowest and highest that are given. An echo id is no port:
         all 65,536 are given."""
         self.protocol = protocol
-        self.by_inner: dict[bytes, Binding] = {}
-        self.by_outer: dict[bytes, Binding] = {}
+        self._by_inner: dict[bytes, bytearray] = {}
+        self._by_outer: dict[bytes, bytearray] = {}
         low, high = (0, 65535) if protocol == ICMP else ports
         self.ports = {source: Ports(low, high) for source in sources}
         self._random = random
 
     def __len__(self) -> int:
-        return len(self.by_outer)
+        return len(self._by_outer)
+
+    def __iter__(self) -> Iterator[Binding]:
+        return map(Binding, self._by_outer.values())
+
+    def of_inner(self, inner: bytes) -> Binding | None:
+        raw = self._by_inner.get(inner)
+        return None if raw is None else Binding(raw)
+
+    def of_outer(self, outer: bytes) -> Binding | None:
+        raw = self._by_outer.get(outer)
+        return None if raw is None else Binding(raw)
 
     def add(self, client: Client, inner: bytes) -> Binding | None:
         """A new binding on the client's source address. None: its ports are all taken."""
-        wanted = inner[16] << 8 | inner[17]
-        port = self.ports[client.source].take(wanted, self.protocol == UDP, self._random)
+        port = self.ports[client.source].take(port_of(inner), self.protocol == UDP, self._random)
         if port is None:
             return None
-        binding = Binding(self.protocol, inner, client.source + port.to_bytes(2, "big"), client)
-        self._place(binding)
-        client.bindings[binding] = None
+        outer = client.source + port.to_bytes(2, "big")
+        binding = Binding.of(self.protocol, inner, outer, client.number)
+        self._place(binding, inner, outer)
+        client.bindings[binding.key] = None
         return binding
 
     def add_static(self, inner: bytes, outer: bytes) -> Binding:
         """A binding that stays. ValueError: one of its ends is another's already."""
-        port = outer[4] << 8 | outer[5]
-        if inner in self.by_inner or not self.ports[outer[:4]].claim(port):
+        if inner in self._by_inner or not self.ports[address_of(outer)].claim(port_of(outer)):
             raise ValueError(f"static binding: {outer.hex()} or {inner.hex()} is bound already")
-        binding = Binding(self.protocol, inner, outer, NOBODY, static=True)
-        self._place(binding)
+        binding = Binding.of(self.protocol, inner, outer, NOBODY.number, static=True)
+        self._place(binding, inner, outer)
         return binding
 
     def adopt(self, binding: Binding, client: Client) -> None:
         """A static binding's client is there."""
-        binding.client = client
-        client.bindings[binding] = None
+        binding.client = client.number
+        client.bindings[binding.key] = None
 
-    def remove(self, binding: Binding) -> None:
+    def remove(self, binding: Binding, client: Client) -> None:
         """Its sessions are gone. A static binding stays, and is nobody's."""
-        binding.client.bindings.pop(binding, None)
+        client.bindings.pop(binding.key, None)
         if binding.static:
-            binding.client = NOBODY
+            binding.client = NOBODY.number
             return
         self.vacate(binding)
-        del self.by_outer[binding.outer]
-        self.ports[binding.outer_address].release(binding.outer_port)
+        outer = binding.outer
+        del self._by_outer[outer]
+        self.ports[address_of(outer)].release(port_of(outer))
 
     def vacate(self, binding: Binding) -> None:
         """Let another binding have the inner endpoint; this one keeps its port until it is removed."""
-        if self.by_inner.get(binding.inner) is binding:
-            del self.by_inner[binding.inner]
+        if self._by_inner.get(binding.inner) is binding.raw:
+            del self._by_inner[binding.inner]
 
-    def _place(self, binding: Binding) -> None:
-        self.by_inner[binding.inner] = binding
-        self.by_outer[binding.outer] = binding
+    def _place(self, binding: Binding, inner: bytes, outer: bytes) -> None:
+        self._by_inner[inner] = binding.raw
+        self._by_outer[outer] = binding.raw

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from vpnrs_nat64.state.bib import Bib
-from vpnrs_nat64.state.model import ICMP, NOBODY, PROTOCOLS, TCP, UDP, Binding, Client, Refusal, Session
+from vpnrs_nat64.state.model import ICMP, NOBODY, PROTOCOLS, TCP, UDP, Client, Refusal
 from vpnrs_nat64.state.options import Options
+from vpnrs_nat64.state.records import Binding, Session, address_of
 from vpnrs_nat64.state.tcp import STEADY, TABLE, Input, State, Timer, input_of
 from vpnrs_nat64.state.wheel import Wheel
 
-# Sessions that one call of `expire` looks at: about 2 ms.
-WORK = 1000
+# Sessions that one call of `expire` ends, of each kind: about 3 ms.
+WORK = 400
 
 
 class Stored(Enum):
@@ -39,10 +40,18 @@ class Table:
     """The sessions of one protocol, by the bytes that packets of either side begin with."""
 
     def __init__(self) -> None:
-        self.by4: dict[bytes, Session] = {}
-        self.by6: dict[bytes, Session] = {}
+        self.by4: dict[bytes, bytearray] = {}
+        self.by6: dict[bytes, bytearray] = {}
         # How many sessions a binding has with an address, kept for address-dependent filtering only.
         self.peers: dict[bytes, int] = {}
+
+    def of4(self, key4: bytes) -> Session | None:
+        raw = self.by4.get(key4)
+        return None if raw is None else Session(raw)
+
+    def of6(self, key6: bytes) -> Session | None:
+        raw = self.by6.get(key6)
+        return None if raw is None else Session(raw)
 
 
 class Sessions:
@@ -62,11 +71,13 @@ class Sessions:
         self.tables = {p: Table() for p in PROTOCOLS}
         self.lifetimes = {TCP: options.tcp_established, UDP: options.udp, ICMP: options.icmp}
         self.clients: dict[object, Client] = {}
+        self._by_number = {NOBODY.number: NOBODY}  # those that are being cleared away as well
+        self._last_number = NOBODY.number
         self.created = dict.fromkeys(PROTOCOLS, 0)
         self.expired = dict.fromkeys(PROTOCOLS, 0)
         self._embed = embed
         self._owner_of = owner_of
-        self._wheel: Wheel[Session] = Wheel()
+        self._wheel: Wheel[Session] = Wheel(Session)
         self._syns: dict[bytes, float] = {}
         self._closing: list[Client] = []
         self._timers = {Timer.EST: options.tcp_established, Timer.TRANS: options.tcp_transitory}
@@ -88,13 +99,13 @@ class Sessions:
         in no table."""
         key6 = self.key6(inner, remote)
         given = input_of(flags, True)
-        session = self.tables[protocol].by6.get(key6)
-        if session is not None and session.client.owner == owner and session.client.open:
+        session = self.tables[protocol].of6(key6)
+        if session is not None and (had := self.client_of(session)).owner == owner and had.open:
             self._apply(session, given, True, now)
             return session
-        binding = self._owned(self.bibs[protocol].by_inner.get(inner), owner)
+        binding = self._owned(self.bibs[protocol].of_inner(inner), owner)
         if protocol == TCP and given is not Input.V6_SYN:
-            return Refusal.NO_SESSION if binding is None else Session(binding, remote)
+            return Refusal.NO_SESSION if binding is None else Session.of(binding, remote)
         client = self.clients[owner]
         refusal = self._limit(client, False)
         if refusal is not None:
@@ -115,19 +126,19 @@ class Sessions:
         `expire` names its key, or a session with that key is made."""
         table = self.tables[protocol]
         given = input_of(flags, False)
-        session = table.by4.get(key4)
-        if session is not None and self._alive(session.binding):
+        session = table.of4(key4)
+        if session is not None and self.client_of(session).open:
             self._apply(session, given, False, now)
             return session
         remote, outer = key4[:4] + key4[8:10], key4[4:8] + key4[10:]
-        binding = self.bibs[protocol].by_outer.get(outer)
+        binding = self.bibs[protocol].of_outer(outer)
         if binding is None or not self._alive(binding):
             return self._unknown(protocol, given, key4, Refusal.NO_BINDING, now)
         if self.options.address_dependent and outer + remote[:4] not in table.peers:
             return self._unknown(protocol, given, key4, Refusal.FILTERED, now)
         if protocol == TCP and given is not Input.V4_SYN:
-            return Session(binding, remote, True)
-        refusal = self._limit(binding.client, True)
+            return Session.of(binding, remote, True)
+        refusal = self._limit(self.client_of(binding), True)
         if refusal is not None:
             return refusal
         session = self._add(binding, remote, self.key6(binding.inner, remote), from_outside=True)
@@ -137,17 +148,21 @@ class Sessions:
 
     def find4(self, protocol: int, key4: bytes) -> Session | None:
         """The session that an ICMP error's embedded packet belongs to. Changes nothing (RFC 5508 REQ-6)."""
-        session = self.tables[protocol].by4.get(key4)
-        return session if session is not None and self._alive(session.binding) else None
+        session = self.tables[protocol].of4(key4)
+        return session if session is not None and self.client_of(session).open else None
 
     def find6(self, protocol: int, inner: bytes, remote: bytes) -> Session | None:
         """As `find4`, for an ICMPv6 error."""
-        session = self.tables[protocol].by6.get(self.key6(inner, remote))
-        return session if session is not None and self._alive(session.binding) else None
+        session = self.tables[protocol].of6(self.key6(inner, remote))
+        return session if session is not None and self.client_of(session).open else None
 
     def forget_syn(self, key4: bytes) -> None:
         """It could not be kept."""
         self._syns.pop(key4, None)
+
+    def client_of(self, record: Binding | Session) -> Client:
+        """Whose it is; NOBODY's for a static binding whose client is not there."""
+        return self._by_number[record.client]
 
     # Owners
 
@@ -156,22 +171,24 @@ class Sessions:
         load = dict.fromkeys(self.options.sources, 0)
         for client in self.clients.values():
             load[client.source] += 1
-        self.clients[owner] = Client(owner, min(load, key=lambda source: load[source]), mtu)
+        self._last_number = (self._last_number + 1) % 2**32 or 1
+        source = min(load, key=lambda source: load[source])
+        client = self.clients[owner] = Client(owner, self._last_number, source, mtu)
+        self._by_number[client.number] = client
 
     def set_mtu(self, owner: object, mtu: int) -> None:
         """Bytes. What was prepared for the old one is void."""
         client = self.clients[owner]
         client.mtu = mtu
-        for binding in client.bindings:
-            for session in binding.sessions():
-                session.to_v6 = None
+        for binding in self.bindings_of(client):
+            for session in self.sessions_of(binding):
+                session.ready = False
 
     def close(self, owner: object) -> None:
         """Nothing of the owner's is found from now on. What is more than a moment's work is left to `expire`."""
         client = self.clients.pop(owner, None)
         if client is not None:
             client.open = False
-            client.mtu = 0
             self._closing.append(client)
             self._clear_closed(WORK)
 
@@ -180,7 +197,7 @@ class Sessions:
         client = self.clients.get(owner)
         gone = frozenset(addresses)
         if client is not None:
-            for binding in [b for b in client.bindings if b.inner_address in gone]:
+            for binding in [b for b in self.bindings_of(client) if address_of(b.inner) in gone]:
                 self._remove_binding(binding)
 
     # Time
@@ -190,14 +207,14 @@ class Sessions:
         done = Expired()
         self._clear_closed(WORK)
         for session in self._wheel.due(now, WORK):
-            if session.binding.protocol == TCP and session.state is State.EST and self._alive(session.binding):
+            if session.protocol == TCP and session.state is State.EST and self.client_of(session).open:
                 session.state, _ = TABLE[State.EST, Input.EXPIRY]
-                session.to_v4 = session.to_v6 = None
+                session.ready = False
                 session.deadline = now + self.options.tcp_transitory
                 self._wheel.schedule(session)
                 done.probes.append(session)
             else:
-                self.expired[session.binding.protocol] += 1
+                self.expired[session.protocol] += 1
                 done.sessions += 1
                 self._remove(session)
         while self._syns:
@@ -220,7 +237,14 @@ class Sessions:
     def bindings(self) -> Iterator[Binding]:
         """Without those of clients that have gone."""
         for bib in self.bibs.values():
-            yield from (each for each in bib.by_outer.values() if each.client.open or each.static)
+            yield from (each for each in bib if each.static or self.client_of(each).open)
+
+    def bindings_of(self, client: Client) -> Iterator[Binding]:
+        return map(self._binding, client.bindings)
+
+    def sessions_of(self, binding: Binding) -> Iterator[Session]:
+        by4, outer = self.tables[binding.protocol].by4, binding.outer
+        return (Session(by4[_key4(remote, outer)]) for remote in binding.remotes())
 
     def count_bindings(self) -> int:
         return sum(map(len, self.bibs.values()))
@@ -232,23 +256,24 @@ class Sessions:
 
     def _apply(self, session: Session, given: Input, from_v6: bool, now: float) -> None:
         """A packet of a known session: its state and its lifetime."""
-        protocol = session.binding.protocol
+        protocol = session.protocol
         if protocol != TCP:
             if from_v6 or self.options.inbound_refresh:
                 session.deadline = now + self.lifetimes[protocol]
             return
         before = session.state
         session.state, timer = TABLE[before, given]
-        if session.state not in STEADY:
-            session.to_v4 = session.to_v6 = None
+        after = session.state
+        if after not in STEADY:
+            session.ready = False
         if timer is not Timer.KEEP:
             session.deadline = now + self._timers[timer]
-            if session.state is not before:
+            if after is not before:
                 self._wheel.schedule(session)
 
     def _begin(self, session: Session, given: Input, now: float) -> None:
         """The first packet of a new session. Every step out of CLOSED that makes one sets a lifetime."""
-        session.deadline = now + self.lifetimes[session.binding.protocol]
+        session.deadline = now + self.lifetimes[session.protocol]
         self._apply(session, given, True, now)
         self._wheel.schedule(session)
 
@@ -262,19 +287,20 @@ class Sessions:
 
     def _alive(self, binding: Binding) -> bool:
         """Whether the binding's client is there. A static binding finds the one that has its address now."""
-        if binding.client is NOBODY:
-            owner = self._owner_of(binding.inner_address)
-            if owner is None or owner not in self.clients:
-                return False
-            self.bibs[binding.protocol].adopt(binding, self.clients[owner])
-            return True
-        return binding.client.open
+        client = self.client_of(binding)
+        if client is not NOBODY:
+            return client.open
+        owner = self._owner_of(address_of(binding.inner))
+        if owner is None or owner not in self.clients:
+            return False
+        self.bibs[binding.protocol].adopt(binding, self.clients[owner])
+        return True
 
     def _owned(self, binding: Binding | None, owner: object) -> Binding | None:
         """The binding if it is this owner's. Another's, with the same address, is from before."""
         if binding is None:
             return None
-        bib, client = self.bibs[binding.protocol], binding.client
+        bib, client = self.bibs[binding.protocol], self.client_of(binding)
         if client.owner == owner and client.open:
             return binding
         if not client.open and not binding.static:
@@ -300,57 +326,68 @@ class Sessions:
         return self.bibs[protocol].add(client, inner) or Refusal.NO_PORT
 
     def _add(self, binding: Binding, remote: bytes, key6: bytes, from_outside: bool = False) -> Session:
-        session = Session(binding, remote, from_outside)
-        session.link()
+        session = Session.of(binding, remote, from_outside)
+        binding.gain(remote)
         table = self.tables[binding.protocol]
-        table.by4[session.key4] = session
-        table.by6[key6] = session
+        table.by4[session.key4] = session.raw
+        table.by6[key6] = session.raw
         if self.options.address_dependent:
-            peer = binding.outer + remote[:4]
+            peer = binding.outer + address_of(remote)
             table.peers[peer] = table.peers.get(peer, 0) + 1
-        binding.client.sessions += 1
+        self.client_of(binding).sessions += 1
         self.created[binding.protocol] += 1
         return session
 
+    def _binding(self, key: bytes) -> Binding:
+        binding = self.bibs[key[0]].of_outer(key[1:])
+        assert binding is not None
+        return binding
+
     def _remove(self, session: Session) -> None:
         """One session, and its binding if it was the last one of it."""
-        self._take_out(session)
-        binding = session.binding
-        if binding.first is None and not binding.static:
-            self.bibs[binding.protocol].remove(binding)
+        binding = self._binding(bytes((session.protocol,)) + session.outer)
+        self._take_out(session, binding)
+        if not binding.sessions and not binding.static:
+            self.bibs[session.protocol].remove(binding, self.client_of(binding))
 
-    def _take_out(self, session: Session) -> None:
-        session.unlink()
+    def _take_out(self, session: Session, binding: Binding) -> None:
+        remote, table = session.remote, self.tables[session.protocol]
+        binding.lose(remote)
         self._wheel.remove(session)
-        binding = session.binding
-        table = self.tables[binding.protocol]
+        session.ready = False
         del table.by4[session.key4]
-        key6 = self.key6(binding.inner, session.remote)
-        if table.by6.get(key6) is session:  # not when the address has gone to another owner since
+        key6 = self.key6(session.inner, remote)
+        if table.by6.get(key6) is session.raw:  # not when the address has gone to another owner since
             del table.by6[key6]
         if self.options.address_dependent:
-            peer = binding.outer + session.remote[:4]
+            peer = session.outer + address_of(remote)
             table.peers[peer] -= 1
             if not table.peers[peer]:
                 del table.peers[peer]
-        binding.client.sessions -= 1
-        session.to_v4 = session.to_v6 = None
+        self.client_of(session).sessions -= 1
 
     def _remove_binding(self, binding: Binding) -> None:
-        for session in binding.sessions():
-            self._take_out(session)
-        self.bibs[binding.protocol].remove(binding)
+        for session in self.sessions_of(binding):
+            self._take_out(session, binding)
+        self.bibs[binding.protocol].remove(binding, self.client_of(binding))
 
     def _clear_closed(self, work: int) -> None:
         while self._closing and work > 0:
             client = self._closing[-1]
             while client.bindings and work > 0:
-                binding = next(reversed(client.bindings))
-                while binding.first is not None and work > 0:
-                    self._take_out(binding.first)
+                binding = self._binding(next(reversed(client.bindings)))
+                for session in self.sessions_of(binding):
+                    self._take_out(session, binding)
                     work -= 1
-                if binding.first is None:
-                    self.bibs[binding.protocol].remove(binding)
+                    if work <= 0:
+                        break
+                if not binding.sessions:
+                    self.bibs[binding.protocol].remove(binding, client)
                     work -= 1
             if not client.bindings:
                 self._closing.pop()
+                del self._by_number[client.number]
+
+
+def _key4(remote: bytes, outer: bytes) -> bytes:
+    return remote[:4] + outer[:4] + remote[4:] + outer[4:]

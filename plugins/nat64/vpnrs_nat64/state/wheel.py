@@ -3,15 +3,20 @@ however many there are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
-    """`deadline` is monotonic seconds and may be put off without telling the wheel; `slot` is the wheel's own."""
+    """A view of `raw`, which is what the wheel keeps. `deadline`, monotonic seconds, may be put off without telling
+    the wheel; `slot` is the wheel's own."""
 
     deadline: float
     slot: int
+
+    @property
+    def raw(self) -> Any: ...
 
 
 T = TypeVar("T", bound=Timed)
@@ -21,8 +26,9 @@ NO_SLOT = -1
 class Wheel(Generic[T]):
     """Slots of one second. An item comes out after its deadline, at most a second late."""
 
-    def __init__(self) -> None:
-        self._slots: dict[int, dict[T, None]] = {}
+    def __init__(self, view: Callable[[Any], T]) -> None:
+        self._view = view
+        self._slots: dict[int, dict[int, Any]] = {}
         self._order: list[int] = []
 
     def schedule(self, item: T) -> None:
@@ -37,13 +43,13 @@ class Wheel(Generic[T]):
         if items is None:
             items = self._slots[slot] = {}
             heappush(self._order, slot)
-        items[item] = None
+        items[id(item.raw)] = item.raw
         item.slot = slot
 
     def remove(self, item: T) -> None:
         items = self._slots.get(item.slot)
         if items is not None:
-            items.pop(item, None)
+            items.pop(id(item.raw), None)
         item.slot = NO_SLOT
 
     def due(self, now: float, limit: int) -> list[T]:
@@ -54,7 +60,7 @@ class Wheel(Generic[T]):
             slot = self._order[0]
             items = self._slots[slot]
             while items and limit > 0:
-                item, _ = items.popitem()
+                item = self._view(items.popitem()[1])
                 item.slot = NO_SLOT
                 limit -= 1
                 if item.deadline > now:

@@ -227,3 +227,10 @@ def _has(path: str, name: str) -> bool:
 def test_the_table_of_rooms_is_the_rule() -> None:
     rows = re.findall(r"^\| `(\w+)` \| [^|`]+ \| ([\w, ]+) \|$", DOCUMENT, re.M)
     assert {room: set(re.findall(r"\w+", cell)) - {"nothing"} for room, cell in rows} == ARROWS
+
+
+def test_every_logger_is_below_the_one_that_is_set_up() -> None:
+    """Another one's lines would reach stderr bare: no time, no level, no JSON for who asked for it."""
+    sources = [*CORE.rglob("*.py"), *(ROOT / "plugins").glob("*/vpnrs_*/**/*.py")]
+    loggers = re.compile(r"""^\w+ = logging\.getLogger\((?!"vpnrs\.)""", re.MULTILINE)
+    assert [str(path.relative_to(ROOT)) for path in sources if loggers.search(path.read_text())] == []

@@ -32,6 +32,7 @@ def logged():
 
     yield log
     logger.handlers, logger.level, logger.propagate = before
+    logging.getLogger("asyncio").handlers = []
 
 
 REFUSED = events.AttemptRefused(
@@ -112,3 +113,11 @@ def test_failures_that_repeat_are_counted_and_told_sparsely():
     assert told[-1].hook == "another hook"
     reporter.report("p", "process", "broken", 110.0)
     assert told[-1].hook == "process"
+
+
+def test_what_the_loop_says_is_a_line_like_the_others(logged):
+    stream = io.StringIO()
+    logged("json")
+    set_up_logging("info", "json", stream)
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+    assert json.loads(stream.getvalue())["logger"] == "asyncio"

@@ -3,6 +3,7 @@
 client ── server ── behind            Both instances have routes, addresses and forwarding to undo.
 """
 
+import json
 import signal
 
 import pytest
@@ -86,8 +87,11 @@ def test_what_a_crash_left_is_undone_by_the_next_start(busy, who):
     assert any("journal" in entry for entry in left)
     if who == "server":
         assert net.server_ns.run("sysctl", "-n", *FORWARDING).stdout.split() == ["1", "1"]
-    crashed.start()
+    lines = len(crashed.log.splitlines())
+    crashed.start("--log-format", "json")
     crashed.wait_state("connected" if who == "client" else "listening")
+    told = [json.loads(line) for line in crashed.log.splitlines()[lines:]]
+    assert any("undone what the last run left behind" in line.get("text", "") for line in told)
     other.stop()
     assert crashed.stop() == 0
     assert net.left_behind() == []

@@ -17,7 +17,7 @@ from vpnrs_core.session.pool import LONGEST_PREFIX, Pool
 if TYPE_CHECKING:
     from vpnrs_core.config.models import AddressesConfig
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vpnrs.pool")
 
 _UNUSABLE = tuple(
     (ip_network(text), what)

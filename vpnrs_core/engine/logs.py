@@ -110,6 +110,8 @@ def set_up_logging(level: str, style: Literal["human", "json"], stream: TextIO |
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if style == "json" else HumanFormatter())
     logger.handlers = [handler]
+    # What the loop itself has to say (a task that failed unseen) is a line like the others.
+    logging.getLogger("asyncio").handlers = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
     return logger

@@ -11,7 +11,7 @@ from vpnrs_core.host.changes import from_record
 from vpnrs_core.host.journal import Journal
 from vpnrs_core.host.netlink import Netlink
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vpnrs.host")
 
 Observe = Callable[[HostChanged], None]
 

@@ -29,7 +29,7 @@ from vpnrs_core.quic.udp import address_text, join_host_port, local_host
 if TYPE_CHECKING:
     from vpnrs_core.quic.driver import Driver
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vpnrs.quic")
 
 # Datagrams that come before a receiver is set; the session protocol sets one as soon as it has the connection.
 _MOST_EARLY_DATAGRAMS = 256

@@ -16,7 +16,7 @@ from vpnrs_core.quic.demux import Demux
 from vpnrs_core.quic.settings import QuicConfig
 from vpnrs_core.quic.udp import Received, SocketCounters, UdpSocket, bursts, host_text, path_payload
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vpnrs.quic")
 
 _READS_A_TURN = 8
 _ROUNDS_A_TURN = 4

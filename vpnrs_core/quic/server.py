@@ -17,7 +17,7 @@ from vpnrs_core.quic.driver import Driver
 from vpnrs_core.quic.settings import QuicConfig
 from vpnrs_core.quic.udp import Received, UdpSocket
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vpnrs.quic")
 
 
 class ServerDriver(Driver):

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from vpnrs_core.errors import HostError
 from vpnrs_core.interfaces.engine import SocketAddress
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vpnrs.quic")
 
 # <linux/udp.h>, <linux/in.h>, <linux/in6.h>: not in the socket module of every Python that we run on.
 _UDP_SEGMENT, _UDP_GRO = 103, 104

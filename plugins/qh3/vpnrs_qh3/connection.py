@@ -26,7 +26,7 @@ from vpnrs_core.interfaces.engine import (
 from vpnrs_qh3.native import NativeEvents, ended
 from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Uncertain
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("vpnrs.quic")
 
 _TAG = 16
 # qh3 writes two bytes of packet number; the RFC allows four, and a packet that did not fit would block the connection.

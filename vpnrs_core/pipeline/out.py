@@ -69,6 +69,7 @@ class StageOut:
         self._forwarded: list[Packet] = []
         self._passages: list[Passage] = []
         self._consumed: list[Held] = []
+        self._passed: list[Packet] = []
         self._taken: list[int] = []
         self._hopped: dict[int, Packet] = {}
         self._too_far: list[Packet] = []
@@ -79,9 +80,17 @@ class StageOut:
     # What stages call
 
     def forward(self, of: Packet | Sequence[Packet], *packets: Packet) -> None:
-        sources = (of,) if isinstance(of, Packet) else tuple(of)
         for packet in packets:
             packet.header  # noqa: B018 - a malformed packet raises here, in its maker's call
+        if isinstance(of, Packet) and self._open.get(id(of)) is of:
+            # One of the batch, as nearly always: what follows below, without its cases.
+            del self._open[id(of)]
+            self._passed.append(of)
+            if self._hop:
+                self._hopped[id(of)] = of
+            self._send(self._forwarded, packets or (of,), of.session)
+            return
+        sources = (of,) if isinstance(of, Packet) else tuple(of)
         origin = self._claim(sources)
         if origin is None:
             return
@@ -89,9 +98,7 @@ class StageOut:
             target = self._forwarded
         else:
             target = self._passage(origin.direction, origin.hop, home=self._stage.peer is not None).packets
-        session = origin.packet.session
-        for packet in packets or sources:
-            target.append(packet if packet.session is session else packet.with_session(session))
+        self._send(target, packets or sources, origin.packet.session)
 
     def drop(self, packet: Packet, reason: str) -> None:
         if self._claim((packet,)) is None:
@@ -194,6 +201,8 @@ class StageOut:
             self._lose(packet)
         for held in self._consumed:
             self._lose(held.packet)
+        for packet in self._passed:
+            self._lose(packet)
         for key in list(self.held) if waking else self._taken:
             entry = self.held.pop(key, None)
             if entry is not None:
@@ -235,6 +244,11 @@ class StageOut:
         first = found[0]
         hop = max(origin.hop for origin in found)
         return first if hop == first.hop else Held(first.packet, first.direction, hop, first.size)
+
+    @staticmethod
+    def _send(target: list[Packet], packets: Sequence[Packet], session: Session | None) -> None:
+        for packet in packets:
+            target.append(packet if packet.session is session else packet.with_session(session))
 
     def _enter(
         self, direction: Direction, packet: Packet, session: Session | None, hop: int, home: bool = False
@@ -282,6 +296,7 @@ class StageOut:
         self._forwarded = []
         self._passages = []
         self._consumed = []
+        self._passed = []
         self._taken = []
         self._hopped = {}
         self._too_far = []

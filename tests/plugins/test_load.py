@@ -35,7 +35,7 @@ def test_a_named_plugin_is_loaded_with_its_table(install: Install, load: Load) -
     ]
     ((owner, findings),) = call_each(plugins.manager, "vpnrs_check", configuration=None)
     assert (owner, findings[0].text) == ("good", "limit is 7")
-    assert plugins.drop_reasons == {"good.too_late"}
+    assert plugins.drop_reasons == {"good.too_late": ""}
 
 
 def test_an_installed_plugin_that_nobody_names_is_not_imported(install: Install, load: Load) -> None:

@@ -159,9 +159,9 @@ class Instance:
 
     def _close_declarations(self) -> None:
         """Loading has ended: drop reasons and counters are known, nothing may be added."""
-        for name in sorted(self.plugins.drop_reasons):
+        for name, text in sorted(self.plugins.drop_reasons.items()):
             plugin, _, reason = name.partition(".")
-            self.drops.declare(plugin, reason)
+            self.drops.declare(plugin, reason, text)
         self.drops.close()
         self.counters.close()
 

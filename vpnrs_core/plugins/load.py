@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,12 @@ class LoadedPlugin:
 class Plugins:
     """All that was loaded: the manager for `call_each`, the plugins in order, and what they registered.
 
-    `drop_reasons` are complete names (`nat64.no_binding`); `events` are the event types that plugins declare."""
+    `drop_reasons` are complete names (`nat64.no_binding`) and their help; `events` are the event types that plugins declare."""
 
     manager: pluggy.PluginManager
     loaded: Sequence[LoadedPlugin]
     registry: Registry
-    drop_reasons: frozenset[str]
+    drop_reasons: Mapping[str, str]
     events: frozenset[type[Event]]
 
 
@@ -89,9 +89,14 @@ def load_plugins(
         manager=manager,
         loaded=tuple(loaded),
         registry=registry,
-        drop_reasons=frozenset(f"{p.name}.{r}" for p in loaded for r in getattr(p.plugin, "DROP_REASONS", ())),
+        drop_reasons={f"{p.name}.{reason}": text for p in loaded for reason, text in _reasons(p.plugin)},
         events=frozenset(event for p in loaded for event in getattr(p.plugin, "EVENTS", ())),
     )
+
+
+def _reasons(plugin: object) -> Iterable[tuple[str, str]]:
+    declared = getattr(plugin, "DROP_REASONS", ())
+    return declared.items() if isinstance(declared, Mapping) else ((reason, "") for reason in declared)
 
 
 def import_plugin(candidate: Installed) -> tuple[Any, list[Failure]]:

@@ -19,7 +19,7 @@ class Plugin:
     """At a server it translates; at a client there is nothing to do."""
 
     Config = Nat64Config
-    DROP_REASONS = tuple(REASONS)
+    DROP_REASONS = REASONS
     EVENTS = (Nat64Limit, Nat64PrivateAddress)
 
     def __init__(self, config: Nat64Config, ctx: Context) -> None:

@@ -1,6 +1,7 @@
 """Real traffic from an IPv6-only client to an IPv4-only host, through kernels that know nothing of it."""
 
 import json
+import shutil
 import socket
 
 import pytest
@@ -222,3 +223,22 @@ def test_the_servers_own_address_is_refused_at_the_start_and_by_check(translated
     net.server.configure({"plugins": {"nat64": {"source_ip": "10.99.0.1"}}})
     done = net.server_ns.run(VPNRS, "check", str(net.server.config), check=False)
     assert "10.99.0.1 is an address of this host" in done.stderr
+
+
+def test_an_address_of_the_lan_behind_works_with_proxy_arp(translated):
+    net = translated({"source_ip": "10.99.0.77"}, up=False)
+    net.server_ns.run("sysctl", "-qw", "net.ipv4.conf.behind.proxy_arp=1", "net.ipv4.neigh.behind.proxy_delay=0")
+    net.up()
+    assert transfer(net, 100_000)[0] == "10.99.0.77"
+
+
+def test_a_private_source_works_behind_the_hosts_own_masquerading(translated):
+    net = translated({"source_ip": "172.31.255.1"}, up=False)
+    if not shutil.which("nft"):
+        pytest.skip("nft is not installed")
+    rules = "add table ip nat; add chain ip nat post { type nat hook postrouting priority 100; }; "
+    rules += 'add rule ip nat post ip saddr 172.31.255.1 oifname "behind" masquerade'
+    net.server_ns.run("nft", rules)
+    net.up()
+    assert transfer(net, 100_000)[0] == "10.99.0.1"
+    ping(net.client_ns[0], HOST)

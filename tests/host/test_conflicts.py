@@ -53,6 +53,14 @@ def test_other_routes_and_half_the_world_pass(network):
     check_route(ip_network(network), HOST)
 
 
+def test_a_plugin_may_take_a_single_address_of_a_network_but_not_the_hosts_own():
+    check_route(ip_network("192.168.1.9/32"), HOST, declared=True)
+    check_route(ip_network("fd00:1::5/128"), HOST, declared=True)
+    for network in ("192.168.1.7/32", "fd00:1::7/128", "192.168.1.8/31"):
+        with pytest.raises(HostError, match=f"{network} into the tunnel overlaps"):
+            check_route(ip_network(network), HOST, declared=True)
+
+
 def test_an_address_that_the_host_has_is_refused_naming_the_interface():
     with pytest.raises(HostError, match=r"172\.17\.0\.1 is already on this host, on interface docker0"):
         check_address(ip_address("172.17.0.1"), 32, HOST)

@@ -74,7 +74,7 @@ class Server:
         await instance.host.configure_tun(instance.tun, self._allocator.server_addresses, config.tun.mtu)
         instance.pipeline.set_tun_mtu(config.tun.mtu)
         if needs.to_tun:
-            await instance.host.set_routes(needs.to_tun)
+            await instance.host.set_routes(needs.to_tun, declared=True)
         if config.forwarding.enable or needs.forwarding:
             # A plugin may need a family that no client is given addresses of.
             families = {network.version for network in (*self._allocator.prefixes, *needs.to_tun)}

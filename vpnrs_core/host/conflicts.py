@@ -27,11 +27,14 @@ def check_address(address: Address, prefixlen: int, present: Iterable[HostAddres
             )
 
 
-def check_route(network: Network, present: Iterable[HostAddress]) -> None:
+def check_route(network: Network, present: Iterable[HostAddress], *, declared: bool = False) -> None:
     """Raises HostError when the route would take traffic from a network that the host is on. Prefixes of up to one
-    bit are exempt: they stand for "everything", and what is on-link stays more specific."""
+    bit are exempt: they stand for "everything", and what is on-link stays more specific. `declared`: a plugin of this
+    very host asks for it, not a peer; it may take a single address that is not the host's own."""
     if network.prefixlen <= 1:
         return
+    if declared and network.prefixlen == network.max_prefixlen:
+        present = [other for other in present if other.address == network.network_address]
     for other in present:
         if _counts(other) and _overlap(network, other.network):
             raise HostError(

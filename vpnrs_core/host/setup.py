@@ -92,14 +92,17 @@ class HostSetup:
         await self._await_local([address for address, _ in addresses])
         await self._sync_routes()
 
-    async def set_routes(self, networks: Sequence[Network], underlay: Sequence[Network] = ()) -> None:
+    async def set_routes(
+        self, networks: Sequence[Network], underlay: Sequence[Network] = (), *, declared: bool = False
+    ) -> None:
         """Make these the whole list of routes into the tunnel. `underlay` is what the transport sends to: no route
-        may swallow it. Conflicts are found before anything is changed."""
+        may swallow it. `declared`: they are all needs of plugins (conflicts.check_route). Conflicts are found before
+        anything is changed."""
         link = self._configured()
         here = [address for address in await self._netlink.addresses() if address.index != link.index]
         routes = [route for route in await self._netlink.routes() if route.index != link.index]
         for network in networks:
-            check_route(network, here)
+            check_route(network, here, declared=declared)
             check_underlay(network, underlay, routes)
         self._wanted_routes = tuple(dict.fromkeys(networks))
         await self._sync_routes()

@@ -30,8 +30,8 @@ class VpnrsPlugin(Protocol):
     """One object is made per instance, `Plugin(config, ctx)`; its methods marked with `impl` are the hooks.
 
     Optional class attributes: `Config` (a pydantic model, default: no keys), `DROP_REASONS` (names without the
-    plugin's prefix, or those names with the line of help that metrics show), `EVENTS` (event types it emits), and the class method
-    `provision(name: str) -> Provision`, which makes `vpnrs init --auth <plugin>` work."""
+    plugin's prefix, or those names with the line of help that metrics show), `EVENTS` (event types it emits), and the
+    class method `provision(name: str) -> Provision`, which makes `vpnrs init --auth <plugin>` work."""
 
     Config: ClassVar[type[pydantic.BaseModel]]
     DROP_REASONS: ClassVar[Sequence[str] | Mapping[str, str]]

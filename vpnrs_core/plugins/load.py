@@ -44,7 +44,8 @@ class LoadedPlugin:
 class Plugins:
     """All that was loaded: the manager for `call_each`, the plugins in order, and what they registered.
 
-    `drop_reasons` are complete names (`nat64.no_binding`) and their help; `events` are the event types that plugins declare."""
+    `drop_reasons` are complete names (`nat64.no_binding`) and their help; `events` are the event types that plugins
+    declare."""
 
     manager: pluggy.PluginManager
     loaded: Sequence[LoadedPlugin]

@@ -88,7 +88,9 @@ class StageOut:
             self._passed.append(of)
             if self._hop:
                 self._hopped[id(of)] = of
-            self._send(self._forwarded, packets or (of,), of.session)
+            session = of.session
+            for packet in packets or (of,):
+                self._forwarded.append(packet if packet.session is session else packet.with_session(session))
             return
         sources = (of,) if isinstance(of, Packet) else tuple(of)
         origin = self._claim(sources)
@@ -98,7 +100,9 @@ class StageOut:
             target = self._forwarded
         else:
             target = self._passage(origin.direction, origin.hop, home=self._stage.peer is not None).packets
-        self._send(target, packets or sources, origin.packet.session)
+        session = origin.packet.session
+        for packet in packets or sources:
+            target.append(packet if packet.session is session else packet.with_session(session))
 
     def drop(self, packet: Packet, reason: str) -> None:
         if self._claim((packet,)) is None:
@@ -244,11 +248,6 @@ class StageOut:
         first = found[0]
         hop = max(origin.hop for origin in found)
         return first if hop == first.hop else Held(first.packet, first.direction, hop, first.size)
-
-    @staticmethod
-    def _send(target: list[Packet], packets: Sequence[Packet], session: Session | None) -> None:
-        for packet in packets:
-            target.append(packet if packet.session is session else packet.with_session(session))
 
     def _enter(
         self, direction: Direction, packet: Packet, session: Session | None, hop: int, home: bool = False

@@ -40,8 +40,8 @@ class Selector:
     __slots__ = ("_dst", "_src", "nothing")
 
     def __init__(self, dst: Sequence[Network], src: Sequence[Network]) -> None:
-        self._dst = _table(dst)
-        self._src = _table(src)
+        self._dst = _matcher(dst)
+        self._src = _matcher(src)
         self.nothing = self._dst is None and self._src is None
 
     def divide(self, batch: Sequence[Packet]) -> tuple[list[Packet], list[Packet]]:
@@ -51,22 +51,25 @@ class Selector:
         rest: list[Packet] = []
         for packet in batch:
             header = packet.header
-            if (dst is not None and dst.get(header.destination, False)) or (
-                src is not None and src.get(header.source, False)
-            ):
+            if (dst is not None and dst(header.destination)) or (src is not None and src(header.source)):
                 hits.append(packet)
             else:
                 rest.append(packet)
         return hits, rest
 
 
-def _table(networks: Sequence[Network]) -> PrefixTable[bool] | None:
+def _matcher(networks: Sequence[Network]) -> Callable[[bytes], bool] | None:
+    """Whether a packed address is inside one of the networks. None: there are none."""
     if not networks:
         return None
+    if len(networks) == 1 and networks[0].prefixlen % 8 == 0:
+        packed = networks[0].network_address.packed
+        head, size = packed[: networks[0].prefixlen // 8], len(packed)
+        return lambda address: address.startswith(head) and len(address) == size
     table: PrefixTable[bool] = PrefixTable()
     for network in networks:
         table.add(network, True)
-    return table
+    return lambda address: table.get(address, False)
 
 
 class BoundStage:

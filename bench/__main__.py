@@ -34,7 +34,7 @@ def main() -> int:
         return 4
     product = Vpnrs()
     rivals: list[Peer] = [debian(), todays()]
-    everyone: list[Peer] = [NoTunnel(), *rivals, product]
+    everyone: list[Peer] = [NoTunnel(), *rivals, Vpnrs("vpnrs, qh3", ("-p", "qh3")), product]
     peers: list[Peer] = []
     for peer in everyone:
         if arguments.only and not any(word in peer.name for word in arguments.only):

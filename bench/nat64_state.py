@@ -46,7 +46,7 @@ def fill(state: Sessions, watch: Watch) -> None:
 
 def main() -> None:
     options = Options(sources=SOURCES, max_bindings=COUNT)
-    state = Sessions(options, random.Random(64).randbytes, Prefix(IPv6Network("64:ff9b::/96")).embed, {}.get)
+    state = Sessions(options, random.Random(64).randbytes, Prefix(IPv6Network("64:ff9b::/96")).embed, lambda _: None)
     for owner in range(CLIENTS):
         state.open(owner, 1280)
     gc.collect()

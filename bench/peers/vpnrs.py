@@ -25,10 +25,9 @@ _UNHURRIED = ("--set", "quic.unauthenticated_cpu=1.0")
 
 
 class Vpnrs:
-    name = "vpnrs"
-
-    def __init__(self, extra: Sequence[str] = ()) -> None:
+    def __init__(self, name: str = "vpnrs", extra: Sequence[str] = ()) -> None:
         """`extra`: more arguments for both ends' `vpnrs run`."""
+        self.name = name
         self._extra = tuple(extra)
 
     def unavailable(self) -> str | None:

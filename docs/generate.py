@@ -148,7 +148,8 @@ def cell(text: str) -> str:
 
 def commands() -> str:
     """docs/cli.md: the core's commands, then those of this repository's plugins, whatever else is installed."""
-    root = click.Context(cli, info_name="vpnrs", terminal_width=WIDTH, max_content_width=WIDTH)
+    # With the settings of a real run: a command keeps the help option of the first context that asks it.
+    root = click.Context(cli, info_name="vpnrs", terminal_width=WIDTH, max_content_width=WIDTH, **cli.context_settings)
     offered, cli._plugins = cli._plugins, False
     try:
         parts = [NOTE, CLI, *helps(cli, root), "## Of the plugin auth_token\n"]

@@ -184,3 +184,20 @@ def test_run_refuses_before_anything_starts(vpnrs: Vpnrs, tmp_path: Path) -> Non
         "writes a certificate and a key\n",
     )
     assert not Path("run").exists()
+
+
+def test_init_into_no_name_and_into_one_that_is_too_long_is_one_line(vpnrs: Vpnrs) -> None:
+    assert vpnrs("init", "") == (2, "", "vpnrs: DIR: is empty; write . for this folder\n")
+    ran = vpnrs("init", "x" * 300)
+    assert ran.code == 2
+    assert ran.err.endswith(": cannot be looked into: File name too long; choose another folder\n")
+    assert list(Path().iterdir()) == []
+
+
+def test_check_knows_the_engines(vpnrs: Vpnrs) -> None:
+    vpnrs("init", "pair")
+    for config in ("pair/server.toml", "pair/client.toml"):
+        ran = vpnrs("check", config, "--set", "quic.engine=nope")
+        assert ran.code == 2
+        assert f"{config}: [quic] engine: there is no QUIC engine 'nope'; known are: aioquic" in ran.err
+        assert vpnrs("check", config, "--set", "quic.engine=aioquic").code == 0

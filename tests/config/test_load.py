@@ -32,6 +32,35 @@ def error_of(text: str, *overrides: str) -> str:
     return str(caught.value)
 
 
+def test_a_file_without_end_is_refused_instead_of_read() -> None:
+    with pytest.raises(ConfigError, match=r"^/dev/zero: is longer than 1 MiB"):
+        load("/dev/zero")
+
+
+def test_a_byte_order_mark_is_no_mistake() -> None:
+    Path("vpn.toml").write_bytes(b"\xef\xbb\xbf" + SERVER.encode())
+    assert isinstance(load("vpn.toml"), ServerConfig)
+
+
+def test_values_nested_beyond_reason_are_one_line() -> None:
+    assert error_of("a = " + "[" * 50_000) == "vpn.toml: is not a configuration: its values are nested too deeply"
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "..", "x:1", "a%db%d", "tun-ü", "", "a" * 16, "a" * 14 + "%d"])
+def test_a_name_that_no_interface_can_have_is_told_before_the_start(name: str) -> None:
+    assert error_of(SERVER, f"tun.name='{name}'").startswith(f"vpn.toml: [tun] name: TUN name {name!r}: an interface")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [("ipv6", "fd00::%lo/64", "fd00::/64"), ("server_ipv6", "fd00::1%lo", "fd00::1")],
+)
+def test_a_zone_has_no_place_in_a_tunnel(key: str, value: str, meant: str) -> None:
+    said = error_of(SERVER, "addresses.ipv6=fd00::/64", f"addresses.{key}={value}")
+    assert said.startswith(f"vpn.toml: [addresses] {key}: {value!r} has a zone (%)")
+    assert said.endswith(f"write {meant}")
+
+
 def test_a_server_needs_only_its_role() -> None:
     server = loaded(SERVER)
     assert isinstance(server, ServerConfig)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import stat
 import tomllib
 from ipaddress import ip_network
@@ -35,3 +37,16 @@ def test_nothing_is_overwritten_nor_followed(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="is there already and is not overwritten"):
             write_new(tmp_path / name, "new", private=False)
     assert (tmp_path / "elsewhere").read_text() == "old"
+
+
+def test_half_a_file_is_not_left(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(ConfigError, match="cannot be written: File too large"):
+            write_new(tmp_path / "server.key", "x" * 100, private=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list(tmp_path.iterdir()) == []

@@ -27,6 +27,7 @@ _UNUSABLE = tuple(
         ("169.254.0.0/16", "link-local"),
         ("224.0.0.0/3", "multicast and reserved"),
         ("::1/128", "loopback"),
+        ("::ffff:0:0/96", "IPv4-mapped"),
         ("fe80::/10", "link-local"),
         ("ff00::/8", "multicast"),
     )

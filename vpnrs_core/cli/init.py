@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("directory", metavar="DIR", type=click.Path(file_okay=False))
 @click.option(
     "--listen", default="0.0.0.0:4433", show_default=True, metavar="ADDR:PORT", help="Where the server listens."
 )
@@ -31,7 +31,7 @@ T = TypeVar("T")
 @click.option("--name", default="client", show_default=True, help="Name of the client.")
 @click.option("--instance", metavar="NAME", help="Instance names: NAME and NAME-client; default: server and client.")
 def init(
-    directory: Path,
+    directory: str,
     listen: str,
     server: str | None,
     ipv4: str,
@@ -44,6 +44,7 @@ def init(
 
     Nothing is overwritten. The client's half is client.toml and the files that the output names; move it to the
     client over a channel that you trust."""
+    folder = _valued("DIR", _folder, directory)
     _valued("--listen", split_host_port, listen)
     if server is not None:
         _valued("--server", split_host_port, server)
@@ -57,13 +58,13 @@ def init(
         server_instance=instance or "server",
         client_instance=f"{instance}-client" if instance else "client",
     )
-    pair = make_pair(directory, choices)
-    _write(directory, pair)
-    click.echo(f"wrote {', '.join(pair.files)} into {directory}")
+    pair = make_pair(folder, choices)
+    _write(folder, pair)
+    click.echo(f"wrote {', '.join(pair.files)} into {folder}")
     click.echo(f"the client needs {', '.join(pair.client_files)}; the server's key is known to it as {pair.pin}")
     click.echo("next, as root:")
     for config in ("server.toml", "client.toml"):
-        click.echo(f"  vpnrs run {shlex.quote(str(directory / config))}")
+        click.echo(f"  vpnrs run {shlex.quote(str(folder / config))}")
 
 
 def default_server(listen: str) -> str:
@@ -72,6 +73,12 @@ def default_server(listen: str) -> str:
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     host = loopback.get(host, host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ValueError("is empty; write . for this folder")
+    return Path(text)
 
 
 def _pool(option: str, text: str) -> str | None:
@@ -92,7 +99,10 @@ def _valued(option: str, parse: Callable[[str], T], text: str) -> T:
 
 def _write(directory: Path, pair: Pair) -> None:
     """All files or none."""
-    present = [name for name in pair.files if (directory / name).exists()]
+    try:
+        present = [name for name in pair.files if (directory / name).exists()]
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        raise ConfigError(f"{directory}: cannot be looked into: {error.strerror}; choose another folder") from None
     if present:
         raise ConfigError(
             f"{directory}: holds {', '.join(present)} already, and nothing is overwritten; choose another folder"

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import pydantic
 
-from vpnrs_core.errors import ConfigError
+from vpnrs_core.errors import ConfigError, HostError
+from vpnrs_core.host.names import valid_tun_name
 from vpnrs_core.host.rundir import valid_instance
 from vpnrs_core.interfaces.common import Address, Network
 
@@ -75,6 +76,8 @@ def parse_network(value: Any) -> Network:
         return value
     if not isinstance(value, str) or "/" not in value:
         raise ValueError(f"{value!r} is not a prefix; write for example 10.77.0.0/24 or fd77::/64")
+    if "%" in value:
+        raise ValueError(f"{value!r} has a zone (%), which no prefix in a tunnel has; write {_without_zone(value)}")
     try:
         return ip_network(value)
     except ValueError:
@@ -86,9 +89,20 @@ def parse_network(value: Any) -> Network:
     raise ValueError(f"{value!r} has bits set behind the prefix length; write {meant}")
 
 
+def _tun_name(text: str) -> str:
+    try:
+        return valid_tun_name(text)
+    except HostError as error:
+        raise ValueError(str(error)) from None
+
+
+def _without_zone(text: str) -> str:
+    return re.sub("%[^/]*", "", text)
+
+
 def _wanted(value: Any) -> Network:
     """An address (a host prefix) or a prefix."""
-    if isinstance(value, str) and "/" not in value:
+    if isinstance(value, str) and "/" not in value and "%" not in value:
         try:
             return ip_network(value)
         except ValueError:
@@ -98,6 +112,10 @@ def _wanted(value: Any) -> Network:
 
 def _address(value: Any) -> Any:
     if isinstance(value, str):
+        if "%" in value:
+            raise ValueError(
+                f"{value!r} has a zone (%), which no address in a tunnel has; write {_without_zone(value)}"
+            )
         try:
             return ip_address(value)
         except ValueError:
@@ -130,6 +148,7 @@ def _host(version: int) -> Callable[[Any], Any]:
 
 Listen = Annotated[str, pydantic.AfterValidator(_listen)]
 Dial = Annotated[str, pydantic.AfterValidator(_dial)]
+TunName = Annotated[str, pydantic.AfterValidator(_tun_name)]
 InstanceName = Annotated[str, pydantic.AfterValidator(_instance)]
 AnyNetwork = Annotated[Network, pydantic.BeforeValidator(parse_network)]
 WantedNetwork = Annotated[Network, pydantic.BeforeValidator(_wanted)]

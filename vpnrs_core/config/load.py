@@ -11,6 +11,9 @@ from vpnrs_core.config.explain import nearest, validate_table
 from vpnrs_core.config.models import ClientConfig, Configuration, ServerConfig
 from vpnrs_core.errors import ConfigError
 
+# No configuration is as long. A device or a pipe may have no end.
+MAX_BYTES = 1 << 20
+
 _ROLES: dict[str, type[ServerConfig] | type[ClientConfig]] = {"server": ServerConfig, "client": ClientConfig}
 
 
@@ -29,17 +32,24 @@ def read_toml(source: Path) -> dict[str, Any]:
     """The file as a dict. Raises ConfigError, with the line for a syntax error."""
     try:
         with source.open("rb") as stream:
-            return tomllib.load(stream)
+            raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"{source}: no such file; `vpnrs init DIR` writes a server's and a client's") from None
     except IsADirectoryError:
         raise ConfigError(f"{source}: is a folder; name the file in it, for example {source / 'server.toml'}") from None
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{source}: is longer than 1 MiB; a configuration is a TOML file")
+    try:
+        # Editors of other systems put a byte order mark first, which TOML does not know.
+        return tomllib.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigError(f"{source}: is not UTF-8 text; a configuration is a TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: is not a configuration: its values are nested too deeply") from None
 
 
 def from_data(data: dict[str, Any], source: Path | None = None) -> Configuration:

@@ -9,16 +9,14 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
-from vpnrs_core.config.fields import InstanceName, Table
+from vpnrs_core.config.fields import InstanceName, Table, TunName
 from vpnrs_core.quic.settings import QuicConfig
 
 
 class TunConfig(Table):
     """`[tun]`: the device that packets enter and leave by."""
 
-    name: str = Field(
-        "vpnrs%d", min_length=1, max_length=15, description="Name of the TUN device; %d is replaced by a free number."
-    )
+    name: TunName = Field("vpnrs%d", description="Name of the TUN device; %d is replaced by a free number.")
     mtu: int = Field(
         1280, ge=576, le=65_000, description="Inner MTU in bytes, 576 to 65000; IPv6 needs at least 1280 (RFC 8200)."
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Final
 import pytun
 
 from vpnrs_core.errors import HostError
+from vpnrs_core.host.names import valid_tun_name
 from vpnrs_core.interfaces.tun import OFFLOADS
 
 DEFAULT_NAME: Final = "vpnrs%d"
@@ -37,8 +37,6 @@ _LADDER: Final[tuple[tuple[int, frozenset[str]], ...]] = (
 # The device was removed under us: nothing that follows can succeed.
 _GONE: Final = frozenset({errno.EBADFD, errno.EBADF, errno.ENODEV})
 
-_NAME: Final = re.compile(r"(?!\.{1,2}$)[^\s/:%]{1,15}|[^\s/:%]{1,13}%d")
-
 
 class Tun:
     """A TUN device of our own; the interface dies with it. `offloads` are the kinds that may be written."""
@@ -54,8 +52,7 @@ class Tun:
     def open(cls, name: str = DEFAULT_NAME, *, offload: bool = True, limit: frozenset[str] = OFFLOADS) -> Tun:
         """Make the interface. `name` may be a template with %d. `offload` False: single packets with finished
         checksums only. `limit` keeps the probe from asking for more than these kinds. Raises HostError."""
-        if not _NAME.fullmatch(name):
-            raise HostError(f"TUN name {name!r}: an interface name has 1 to 15 characters, no space, '/' or ':'")
+        valid_tun_name(name)
         if not os.path.exists(DEVICE):
             raise HostError(no_device())
         # TUN_EXCL: attaching to somebody's persistent device of the same name would take it over.

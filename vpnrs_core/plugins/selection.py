@@ -33,6 +33,10 @@ def select(configuration: Configuration, registry: Registry) -> Selection:
         methods, key = configuration.auth.methods, f"{where}: [auth] methods"
         name = configuration.addresses.allocator
         allocator = registry.get("address_allocators", name, f"{where}: [addresses] allocator").object
+    engine = configuration.quic.engine
+    if configuration.transport == "quic" and engine != "auto":
+        # The transport takes it when it dials or listens; the name can be known to be wrong before.
+        registry.get("quic_engines", engine, f"{where}: [quic] engine")
     return Selection(
         transport=registry.get("transports", configuration.transport, f"{where}: transport").object,
         scheduler=registry.get("link_schedulers", configuration.scheduler, f"{where}: scheduler").object,

@@ -58,7 +58,7 @@ CONFIGURATIONS = {
     "bad port": ({"listen": "0.0.0.0:99999"}, CONFIG, ("server.toml", "listen", "99999")),
     "listen address not here": ({"listen": "198.51.100.7:4433"}, HOST, ("198.51.100.7",)),
     "TUN name too long": ({"tun": {"name": "a-name-that-is-too-long"}}, CONFIG, ("server.toml", "name")),
-    "TUN name that is none": ({"tun": {"name": "a/b"}}, HOST, ("a/b",)),
+    "TUN name that is none": ({"tun": {"name": "a/b"}}, CONFIG, ("server.toml", "a/b")),
 }
 
 

@@ -206,3 +206,11 @@ def test_every_field_is_documented() -> None:
                 row.startswith(f"| `{name}` |") and row.endswith(f"| {field.description} |")
                 for row in section.splitlines()
             ), f"docs/status.md: {model.__name__}.{name} is missing or says something else"
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_a_timeout_that_is_no_time_is_one_line(vpnrs: Vpnrs, seconds: str) -> None:
+    ran = vpnrs("stop", "--timeout", seconds)
+    assert ran.code == 2
+    assert ran.err.startswith("vpnrs: Invalid value for '--timeout':")
+    assert len(ran.err.splitlines()) == 1

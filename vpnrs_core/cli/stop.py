@@ -7,6 +7,15 @@ import click
 from vpnrs_core.engine.local_client import LocalClient, choose_instance, wait_until_gone
 from vpnrs_core.errors import PeerError
 
+# A day. Neither a wait without end nor `nan`, which no range leaves out, is a number of seconds to wait.
+_LONGEST = 86_400.0
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if value != value:
+        raise click.BadParameter("nan is not a number of seconds")
+    return value
+
 
 @click.command()
 @click.option("--instance", "name", metavar="NAME", help="Which instance; default: `default`, or the only one running.")
@@ -15,7 +24,8 @@ from vpnrs_core.errors import PeerError
     default=15.0,
     show_default=True,
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=_LONGEST),
+    callback=_seconds,
     help="How long to wait.",
 )
 def stop(name: str | None, timeout: float) -> None:

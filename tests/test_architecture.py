@@ -37,7 +37,7 @@ ARROWS: dict[str, set[str]] = {
         "wire",
     },
     "cli": {"config", "demo", "engine", "errors", "interfaces", "plugins", "quic"},
-    "demo": {"cli", "config", "engine", "errors", "host", "interfaces", "packet"},
+    "demo": {"cli", "config", "engine", "errors", "host", "interfaces", "packet", "plugins"},
     # The testkit may reach everything: it runs the commands as a user would.
     "testkit": {
         *("builtin", "cli", "config", "counters", "engine", "errors", "events", "hookspecs", "host", "interfaces"),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from vpnrs_core.demo import report as reports
-from vpnrs_core.demo import story
+from vpnrs_core.demo import story, translated
 from vpnrs_core.demo.interrupts import Interrupts
 from vpnrs_core.demo.report import DemoReport, DemoStep
 from vpnrs_core.demo.requirements import require
@@ -27,8 +27,9 @@ from vpnrs_core.errors import HostError
 from vpnrs_core.host import namespace
 
 COMMAND = [sys.executable, "-m", "vpnrs_core", "demo"]
+NAT64 = slice(10, 13)
 STEPS = [
-    "make three network namespaces",
+    "make five network namespaces",
     "vpnrs init",
     "vpnrs run server.toml",
     "vpnrs run client.toml",
@@ -38,6 +39,9 @@ STEPS = [
     "TCP server to client",
     "host behind the server, IPv4",
     "host behind the server, IPv6",
+    "vpnrs run: an IPv6-only server with NAT64",
+    "vpnrs run: its IPv6-only client",
+    "page from an IPv4-only host to it, over HTTP",
     "vpnrs status",
     "vpnrs stop",
     "clean up",
@@ -124,6 +128,11 @@ def test_two_at_once_show_everything_and_leave_nothing(clean: Path) -> None:
         assert set(report["tcp_mbit"]) == {"up", "down"}
         assert all(value > 5 for value in report["tcp_mbit"].values())
         assert report["behind_server_bytes"] == 4 * story._ECHO_BYTES
+        page = report["nat64"]
+        assert page["url"].startswith("http://[64:ff9b:1::cb00:7102]:")
+        assert page["client"].startswith("fd")
+        assert (page["seen_from"], page["bytes"]) == ("10.64.0.1", translated._PAGE_BYTES)
+        assert 0 < page["ms"] < 5000
         assert report["engine"] == "aioquic"
         assert "auth_token" in report["plugins"]
         assert report["left_behind"] == []
@@ -134,7 +143,14 @@ def test_two_at_once_show_everything_and_leave_nothing(clean: Path) -> None:
 def test_people_get_a_table_and_both_statuses(clean: Path) -> None:
     ran = subprocess.run(COMMAND, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    for words in ("Mbit/s", "16.0 MiB", "vpnrs status: the server", "vpnrs status: the client", "1 active, 0 parked"):
+    for words in (
+        "Mbit/s",
+        "16.0 MiB",
+        "1.0 MiB in ",
+        "vpnrs status: the server",
+        "vpnrs status: the client",
+        "1 active, 0 parked",
+    ):
         assert words in ran.stdout
     assert ran.stdout.endswith("nothing is left: no process, interface, route, namespace or file.\n")
 
@@ -208,9 +224,13 @@ def test_what_is_left_is_found_and_removed(clean: Path, monkeypatch: pytest.Monk
                 self.child = subprocess.Popen(["sleep", "1000"])
             (self._runs / "server").mkdir()
 
+    # As on a host without the plugin.
+    monkeypatch.setattr(translated, "discover", dict)
     demo = Forgetful(Watcher(), Interrupts())
     report = demo.run()
     assert not report.ok
+    assert report.nat64 is None
+    assert [step.name for step in report.steps] == [name for name in STEPS if name not in STEPS[NAT64]]
     assert [step.name for step in report.steps if not step.ok] == ["clean up"]
     assert report.left_behind == [
         f"process {demo.child.pid} in {demo.network.names['server']}",
@@ -226,9 +246,12 @@ def test_one_measurement_that_fails_leaves_the_others(clean: Path, monkeypatch: 
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(story.traffic, "ping", deaf)
+    # An address of the server's host, which the plugin refuses.
+    monkeypatch.setattr(translated, "_SOURCE", "203.0.113.1")
     watcher = Watcher()
     report = story.Demo(watcher, Interrupts()).run()
-    assert [step.name for step in report.steps if not step.ok] == STEPS[4:6]
+    assert [step.name for step in report.steps if not step.ok] == [*STEPS[4:6], STEPS[NAT64][0]]
+    assert not {*STEPS[NAT64][1:]} & {step.name for step in report.steps}
     assert (report.ok, report.left_behind, report.ping_ms.v4) == (False, [], None)
     assert report.tcp_mbit.up is not None
     assert [status.role for status in watcher.shown if isinstance(status, InstanceStatus)] == ["server", "client"]
@@ -263,12 +286,12 @@ def test_all_missing_privileges_are_named() -> None:
 
 def test_a_value_that_was_not_measured_is_a_dash() -> None:
     cells = list(results(DemoReport(handshake_ms=12.5)).columns[1].cells)
-    assert cells == ["12.5 ms", "–", "–", "–", "–", "0 B"]
+    assert cells == ["12.5 ms", "–", "–", "–", "–", "0 B", "–"]
 
 
 def test_every_field_is_documented() -> None:
     text = Path(__file__).parents[2].joinpath("docs", "demo.md").read_text()
-    for model in (DemoReport, reports.PingTimes, reports.TcpRates, DemoStep):
+    for model in (DemoReport, reports.PingTimes, reports.TcpRates, reports.Nat64Page, DemoStep):
         section = text.split(f"### {model.__name__}\n")[1].split("\n#")[0]
         for name, field in model.model_fields.items():
             assert any(

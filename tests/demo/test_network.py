@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vpnrs_core.demo import traffic
-from vpnrs_core.demo.network import BEHIND, CLIENT, SERVER, Network
+from vpnrs_core.demo.network import BEHIND, CLIENT, CLIENT6, IPV4_ONLY, SERVER, Network
 from vpnrs_core.errors import HostError
 from vpnrs_core.host import namespace
 
@@ -30,14 +30,25 @@ def ip(network: Network, label: str, *arguments: str) -> None:
     subprocess.run(["ip", "-n", network.names[label], *arguments], check=True)
 
 
-def test_both_wires_carry_at_once(network: Network) -> None:
-    for here, address in ((CLIENT, "192.0.2.1"), (SERVER, "198.51.100.2"), (SERVER, "2001:db8:51::2")):
+def test_all_wires_carry_at_once(network: Network) -> None:
+    for here, address in (
+        (CLIENT, "192.0.2.1"), (SERVER, "198.51.100.2"), (SERVER, "2001:db8:51::2"), (CLIENT6, "2001:db8:6::1"),
+        (SERVER, "203.0.113.2"),
+    ):  # fmt: skip
         assert 0 < traffic.ping(network.names[here], address, 1, 0.0) < 1000
 
 
 def test_the_client_does_not_reach_the_host_behind_without_a_tunnel(network: Network) -> None:
     with pytest.raises(OSError, match="unreachable"):
         traffic.ping(network.names[CLIENT], "198.51.100.2", 1, 0.0)
+
+
+def test_each_of_the_two_that_have_one_family_has_one_only(network: Network) -> None:
+    for label, version in ((CLIENT6, "-4"), (IPV4_ONLY, "-6")):
+        told = ["ip", "-n", network.names[label], version, "address", "show", "dev", "to-server"]
+        assert subprocess.run(told, check=True, capture_output=True, text=True).stdout == ""
+    with pytest.raises(OSError, match="unreachable"):
+        traffic.ping(network.names[CLIENT6], "203.0.113.2", 1, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""The demo's network: three namespaces and two wires, and what they hold before and after.
+"""The demo's network: namespaces and the wires to their server, and what they hold before and after.
 
-    client 192.0.2.2 ── 192.0.2.1 server 198.51.100.1 ── 198.51.100.2 host behind
-                                        2001:db8:51::1 ── 2001:db8:51::2
+    client       192.0.2.2 ── 192.0.2.1      server  198.51.100.1 ── 198.51.100.2    host behind
+                                                   2001:db8:51::1 ── 2001:db8:51::2
+    client6 2001:db8:6::2 ── 2001:db8:6::1  server     203.0.113.1 ── 203.0.113.2     host with IPv4 only
 
 The prefixes are those for documentation (RFC 5737, RFC 3849). All of it exists inside the namespaces only.
 """
@@ -24,21 +25,36 @@ from vpnrs_core.errors import HostError
 from vpnrs_core.host import namespace
 
 CLIENT, SERVER, BEHIND = "client", "server", "behind"
-LABELS: Final = (CLIENT, SERVER, BEHIND)
+CLIENT6, IPV4_ONLY = "client6", "ipv4-only"
+LABELS: Final = (CLIENT, SERVER, BEHIND, CLIENT6, IPV4_ONLY)
 
 SERVER_UNDERLAY: Final = "192.0.2.1"
+SERVER_UNDERLAY6: Final = "2001:db8:6::1"
 BEHIND_NETWORKS: Final = ("198.51.100.0/24", "2001:db8:51::/64")
 BEHIND_HOSTS: Final = {4: "198.51.100.2", 6: "2001:db8:51::2"}
+IPV4_ONLY_HOST: Final = "203.0.113.2"
 
 # Namespace → interface → its addresses.
 _ADDRESSES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     CLIENT: {"to-server": ("192.0.2.2/24",)},
-    SERVER: {"to-client": ("192.0.2.1/24",), "to-behind": ("198.51.100.1/24", "2001:db8:51::1/64")},
+    SERVER: {
+        "to-client": ("192.0.2.1/24",),
+        "to-behind": ("198.51.100.1/24", "2001:db8:51::1/64"),
+        "to-client6": ("2001:db8:6::1/64",),
+        "to-ipv4-only": ("203.0.113.1/24",),
+    },
     BEHIND: {"to-server": ("198.51.100.2/24", "2001:db8:51::2/64")},
+    CLIENT6: {"to-server": ("2001:db8:6::2/64",)},
+    IPV4_ONLY: {"to-server": ("203.0.113.2/24",)},
 }
-_WIRES: Final = ((CLIENT, "to-server", SERVER, "to-client"), (SERVER, "to-behind", BEHIND, "to-server"))
-# The host behind answers whom it does not know through the server.
-_GATEWAYS: Final = {BEHIND: ("198.51.100.1", "2001:db8:51::1")}
+_WIRES: Final = (
+    (CLIENT, "to-server", SERVER, "to-client"),
+    (SERVER, "to-behind", BEHIND, "to-server"),
+    (CLIENT6, "to-server", SERVER, "to-client6"),
+    (SERVER, "to-ipv4-only", IPV4_ONLY, "to-server"),
+)
+# The hosts behind answer whom they do not know through the server.
+_GATEWAYS: Final = {BEHIND: ("198.51.100.1", "2001:db8:51::1"), IPV4_ONLY: ("203.0.113.1",)}
 
 _NODAD: Final = 0x02
 _SCOPE_LINK: Final = 253
@@ -63,6 +79,8 @@ class Network:
                 # Addresses are usable at once; there is nobody whose address they could be.
                 for scope in ("all", "default"):
                     Path(f"/proc/sys/net/ipv6/conf/{scope}/accept_dad").write_text("0")
+                    if name == self.names[IPV4_ONLY]:
+                        Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
         try:
             for left, left_end, right, right_end in _WIRES:
                 self._wire(left, left_end, right, right_end)
@@ -137,13 +155,13 @@ class Network:
                 netlink.route("add", dst="default" if "." in gateway else "::/0", gateway=gateway)
 
     def _ready(self, label: str) -> bool:
-        """All wires have a carrier, and the link-local addresses, which the kernel makes, are there."""
+        """All wires have a carrier, and the link-local addresses, which the kernel makes where it knows IPv6."""
         with self._netlink(label) as netlink:
             for interface in _ADDRESSES[label]:
                 index = netlink.link_lookup(ifname=interface)[0]
                 state = netlink.get_links(index)[0].get_attr("IFLA_OPERSTATE")
                 scopes = [address["scope"] for address in netlink.get_addr(index=index)]
-                if state != "UP" or _SCOPE_LINK not in scopes:
+                if state != "UP" or (label != IPV4_ONLY and _SCOPE_LINK not in scopes):
                     return False
         return True
 

@@ -34,6 +34,16 @@ class TcpRates(_Model):
     down: float | None = Field(None, description="Server to client, Mbit/s.")
 
 
+class Nat64Page(_Model):
+    """A page that a client with IPv6 only fetched over HTTP from a host with IPv4 only."""
+
+    url: str = Field(description="What the client asked for: the host's IPv4 address behind the translation prefix.")
+    client: str = Field(description="The client's address in the tunnel, its only one there, IPv6.")
+    seen_from: str = Field(description="The IPv4 address that the host saw the request come from.")
+    bytes: int = Field(description="Length of the page, compared with what the host sent.")
+    ms: float = Field(description="From opening the connection to the last byte, milliseconds.")
+
+
 class DemoReport(_Model):
     """The object that `vpnrs demo --json` prints. What was not measured is null."""
 
@@ -45,6 +55,9 @@ class DemoReport(_Model):
     tcp_mbit: TcpRates = Field(default_factory=TcpRates, description="TCP through the tunnel.")
     behind_server_bytes: int = Field(
         0, description="Bytes of TCP payload to and from the host behind the server, both families together."
+    )
+    nat64: Nat64Page | None = Field(
+        None, description="The page through NAT64; null also when the plugin nat64 is not installed."
     )
     engine: str | None = Field(None, description="NAME of the QUIC engine.")
     plugins: list[str] = Field(default_factory=list, description="Names of the plugins that both sides had loaded.")

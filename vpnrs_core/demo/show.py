@@ -9,7 +9,7 @@ from rich.text import Text
 
 from vpnrs_core.cli.status_table import show as show_status
 from vpnrs_core.cli.status_table import size
-from vpnrs_core.demo.report import DemoReport, DemoStep
+from vpnrs_core.demo.report import DemoReport, DemoStep, Nat64Page
 from vpnrs_core.engine.status import InstanceStatus
 
 
@@ -80,9 +80,14 @@ def results(report: DemoReport) -> Table:
         ("one TCP stream, client to server", _figure(tcp.up, "Mbit/s")),
         ("one TCP stream, server to client", _figure(tcp.down, "Mbit/s")),
         ("to and from the host behind the server, IPv4 and IPv6", size(report.behind_server_bytes)),
+        ("a page from an IPv4-only host to an IPv6-only client, by NAT64", _page(report.nat64)),
     ):
         table.add_row(what, value)
     return table
+
+
+def _page(page: Nat64Page | None) -> str:
+    return "–" if page is None else f"{size(page.bytes)} in {page.ms:g} ms"
 
 
 def _figure(value: float | None, unit: str) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_interface
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from vpnrs_core.config.load import load
 from vpnrs_core.config.models import ServerConfig
@@ -20,6 +20,7 @@ from vpnrs_core.demo.commands import Runner, RunningInstance
 from vpnrs_core.demo.interrupts import Interrupted, Interrupts
 from vpnrs_core.demo.network import BEHIND, BEHIND_HOSTS, BEHIND_NETWORKS, CLIENT, SERVER, SERVER_UNDERLAY, Network
 from vpnrs_core.demo.report import DemoReport, DemoStep
+from vpnrs_core.demo.translated import Translated, is_installed
 from vpnrs_core.engine.status import InstanceStatus
 from vpnrs_core.errors import PeerError, VpnrsError
 
@@ -56,7 +57,8 @@ class Demo:
         # Not below `folder`: the path of a local socket has at most 107 bytes (unix(7)), and TMPDIR may be long.
         self._runs = Path("/run", f"vpnrs-demo-{suffix}")
         self._runner = Runner(self._runs, interrupts)
-        self._running: dict[str, RunningInstance] = {}
+        # (namespace's label, instance's name, the process), in the order of their starts.
+        self._running: list[tuple[str, str, RunningInstance]] = []
         self._stopped = False
         self._server_addresses: dict[int, str] = {}
         self._client_addresses: frozenset[str] = frozenset()
@@ -80,7 +82,7 @@ class Demo:
 
     def _play(self) -> None:
         build: list[tuple[str, Action]] = [
-            ("make three network namespaces", self._build),
+            ("make five network namespaces", self._build),
             ("vpnrs init", self._init),
             ("vpnrs run server.toml", self._serve),
             ("vpnrs run client.toml", self._connect),
@@ -98,9 +100,17 @@ class Demo:
             return
         for name, action in measure:
             self._attempt(name, action)
+        self._translate()
         self._display.measured(self.report)
         self._attempt("vpnrs status", self._status)
         self._attempt("vpnrs stop", self._stop)
+
+    def _translate(self) -> None:
+        """The second tunnel, as far as it comes; the first one stands meanwhile."""
+        if not is_installed():
+            return
+        chapter = Translated(self.network, self._runner, self.folder, self.report, self._start)
+        all(self._attempt(name, action) for name, action in chapter.steps())
 
     def _attempt(self, name: str, action: Action) -> bool:
         """Do one step and record it. What a signal interrupts is recorded, and the signal goes on."""
@@ -141,20 +151,24 @@ class Demo:
                 self._server_addresses[pool.version] = str(pool[1])
 
     def _serve(self) -> None:
-        self._start(
-            SERVER, "--set", f"session.routes={json.dumps(BEHIND_NETWORKS)}", "--set", "forwarding.enable=true"
-        ).wait_for("instance_started", _START_LIMIT)
+        routes = f"session.routes={json.dumps(BEHIND_NETWORKS)}"
+        config = self._pair / "server.toml"
+        self._start(SERVER, config, "instance_started", "--set", routes, "--set", "forwarding.enable=true")
 
     def _connect(self) -> None:
-        connected = self._start(CLIENT).wait_for("connected", _START_LIMIT)
+        connected = self._start(CLIENT, self._pair / "client.toml", "connected")
         self.report.handshake_ms = round(connected["handshake_seconds"] * 1000, 1)
         self._client_addresses = frozenset(str(ip_interface(text).ip) for text in connected["addresses"])
 
-    def _start(self, side: str, *arguments: str) -> RunningInstance:
-        config = str(self._pair / f"{side}.toml")
-        instance = self._runner.start(self.network.names[side], self.folder / f"{side}.log", config, *arguments)
-        self._running[side] = instance
-        return instance
+    def _start(self, label: str, config: Path, until: str, *options: str) -> dict[str, Any]:
+        """`vpnrs run` in a namespace; the configuration says the instance's name → the log line of the event `until`,
+        which says that it runs."""
+        name = load(config).instance
+        log = self.folder / f"{name}.log"
+        instance = self._runner.start(self.network.names[label], log, str(config), *options)
+        line = instance.wait_for(until, _START_LIMIT)
+        self._running.append((label, name, instance))
+        return line
 
     # Measure
 
@@ -196,9 +210,10 @@ class Demo:
             self._display.status(status)
 
     def _stop(self) -> None:
-        for side in (CLIENT, SERVER):
-            self._runner.run(self.network.names[side], "stop", "--instance", side)
-            self._running[side].wait_stopped()
+        """The last one started is the first to end, so that clients say goodbye to their servers."""
+        for label, name, instance in reversed(self._running):
+            self._runner.run(self.network.names[label], "stop", "--instance", name)
+            instance.wait_stopped()
         self._stopped = True
 
     def _clean_up(self) -> None:

@@ -17,6 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from vpnrs_auth_token.commands import token
 from vpnrs_auth_token.config import TokenConfig
+from vpnrs_ratelimit.cli import ratelimit
+from vpnrs_ratelimit.config import RateLimitConfig
 
 from vpnrs_core.cli import cli
 from vpnrs_core.config.models import ClientConfig, ServerConfig
@@ -73,6 +75,7 @@ def configuration() -> str:
         *tables(ClientConfig, keep=set(ClientConfig.model_fields) - common),
         "## Plugins\n\nA table `[plugins.NAME]` turns a plugin on.\n",
         *tables(TokenConfig, ("plugins", "auth_token")),
+        *tables(RateLimitConfig, ("plugins", "ratelimit")),
     ]
     return "\n".join(parts)
 
@@ -152,11 +155,13 @@ def commands() -> str:
     root = click.Context(cli, info_name="vpnrs", terminal_width=WIDTH, max_content_width=WIDTH, **cli.context_settings)
     offered, cli._plugins = cli._plugins, False
     try:
-        parts = [NOTE, CLI, *helps(cli, root), "## Of the plugin auth_token\n"]
+        parts = [NOTE, CLI, *helps(cli, root)]
     finally:
         cli._plugins = offered
-    context = click.Context(token, info_name="token", parent=root)
-    return "\n".join([*parts, *helps(token, context)])
+    for plugin, group in (("auth_token", token), ("ratelimit", ratelimit)):
+        context = click.Context(group, info_name=group.name, parent=root)
+        parts += [f"## Of the plugin {plugin}\n", *helps(group, context)]
+    return "\n".join(parts)
 
 
 def helps(command: click.Command, context: click.Context) -> Iterator[str]:

@@ -145,7 +145,7 @@ class Client:
         """→ what to say and try again. Raises AuthRejected for a refusal that stands."""
         text = f"the server refused: {refuse.code.value}" + (f" ({refuse.detail})" if refuse.detail else "")
         if retry_class(refuse.code) is RetryClass.RETRY:
-            return text
+            return text if refuse.retry_after is None else f"{text}; to be tried again after {refuse.retry_after:g} s"
         if refuse.code in (Code.AUTH_FAILED, Code.AUTH_REQUIRED):
             with self._method("refused"):
                 again = self._half.refused(refuse.code)

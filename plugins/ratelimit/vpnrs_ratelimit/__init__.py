@@ -1,0 +1,1 @@
+"""Limits on failed authentication: an admission check for vpnrs."""

@@ -21,7 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "events": set(),
     "packet": set(),
-    "interfaces": {"events", "packet"},
+    "interfaces": {"events", "hookspecs", "packet"},
     "hookspecs": set(),
     "wire": {"errors", "interfaces"},
     "counters": {"interfaces"},

@@ -46,6 +46,11 @@ spec = pluggy.HookspecMarker(PROJECT)
 impl = pluggy.HookimplMarker(PROJECT)
 
 
+class Deprecated(FutureWarning):
+    """What a plugin uses still works and will go. The text says since when, until when, and what to use instead: on a
+    hook, `@spec(warn_on_impl=Deprecated("since 0.2, goes with 0.4: implement vpnrs_… instead"))`."""
+
+
 # Connections
 
 

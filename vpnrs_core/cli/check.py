@@ -40,6 +40,7 @@ def findings_of(configuration: Configuration, names: Sequence[str] = ()) -> list
     enable, block = split_names(names)
     try:
         plugins = load_plugins(configuration, dry_contexts(configuration), enable=enable, block=block)
+        findings += [Finding("warning", line) for line in plugins.warnings]
         select(configuration, plugins.registry)
         for _, found in call_each(plugins.manager, "vpnrs_check", configuration=configuration):
             findings += found

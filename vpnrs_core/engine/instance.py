@@ -123,13 +123,15 @@ class Instance:
     async def _start(self, stack: AsyncExitStack) -> None:
         rundir = stack.enter_context(RunDir.claim(self.name))
         self.plugins = load_plugins(self.configuration, self._context, enable=self._enable, block=self._block)
+        for line in self.plugins.warnings:
+            logging.getLogger(LOGGER).warning(line)
         self._close_declarations()
         self._check_plugins()
         self.selection = select(self.configuration, self.plugins.registry)
         self.needs = merge_needs(call_each(self.plugins.manager, "vpnrs_declare_host_needs"))
-        self.host = await HostSetup.open(rundir, self.bus.emit)
+        self.host = await self.open_host(rundir)
         stack.push_async_callback(self._undo_host)
-        self.tun = Tun.open(self.configuration.tun.name, offload=self.configuration.tun.offload)
+        self.tun = self.open_tun()
         stack.callback(self.tun.close)
         part = self._part = self._make_role()
         self.pipeline = part.make_pipeline(
@@ -150,6 +152,14 @@ class Instance:
         self.datapath.start()
         services.start()
         self.bus.emit(InstanceStarted(role=self.role, instance=self.name, where=where))
+
+    # What touches the host: the test kit puts devices of its own here
+
+    async def open_host(self, rundir: RunDir) -> HostSetup:
+        return await HostSetup.open(rundir, self.bus.emit)
+
+    def open_tun(self) -> Tun:
+        return Tun.open(self.configuration.tun.name, offload=self.configuration.tun.offload)
 
     def _make_role(self) -> Role:
         return Server(self) if isinstance(self.configuration, ServerConfig) else Client(self)

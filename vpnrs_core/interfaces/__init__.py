@@ -1,4 +1,10 @@
-"""What a plugin author implements and is given: one file a kind, every public name importable from here."""
+"""What a plugin author implements and is given: one file a kind, every public name importable from here.
+
+A name that goes out of use stays in RENAMED for two minor versions, and warns of its successor when it is imported.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.interfaces.addresses import AddressAllocator, Lease
 from vpnrs_core.interfaces.admission import AdmissionCheck, Admit
@@ -152,3 +158,19 @@ __all__ = [
     "WrapperCodec",
     "retry_class",
 ]
+
+# Old name → (its successor, "since 0.2, goes with 0.4").
+RENAMED: Mapping[str, tuple[str, str]] = {}
+
+if not TYPE_CHECKING:  # or every misspelt name would be one for the type checker
+
+    def __getattr__(name: str) -> Any:
+        if name not in RENAMED:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import warnings
+
+        from vpnrs_core.hookspecs import Deprecated
+
+        new, when = RENAMED[name]
+        warnings.warn(Deprecated(f"{__name__}.{name} is deprecated {when}: use {new} instead"), stacklevel=2)
+        return globals()[new]

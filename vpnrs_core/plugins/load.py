@@ -16,6 +16,7 @@ from vpnrs_core.errors import VpnrsError
 from vpnrs_core.events import Event
 from vpnrs_core.interfaces import Context, QuicEngine
 from vpnrs_core.plugins.choice import BUILTIN, choose
+from vpnrs_core.plugins.deprecation import deprecations_of
 from vpnrs_core.plugins.discover import Installed, discover
 from vpnrs_core.plugins.failure import Failure, describe, refuse
 from vpnrs_core.plugins.inspection import config_model, problems
@@ -45,13 +46,14 @@ class Plugins:
     """All that was loaded: the manager for `call_each`, the plugins in order, and what they registered.
 
     `drop_reasons` are complete names (`nat64.no_binding`) and their help; `events` are the event types that plugins
-    declare."""
+    declare; `warnings` say what plugins use that is deprecated, a line each."""
 
     manager: pluggy.PluginManager
     loaded: Sequence[LoadedPlugin]
     registry: Registry
     drop_reasons: Mapping[str, str]
     events: frozenset[type[Event]]
+    warnings: Sequence[str] = ()
 
 
 def load_plugins(
@@ -78,8 +80,10 @@ def load_plugins(
         where=configuration.where,
     )
     failures = choice.failures
+    warned: list[str] = []
     for candidate in choice.chosen:
-        outcome = _load_one(manager, candidate, configuration, make_context)
+        with deprecations_of(candidate.name, warned):
+            outcome = _load_one(manager, candidate, configuration, make_context)
         if isinstance(outcome, LoadedPlugin):
             loaded.append(outcome)
         else:
@@ -92,6 +96,7 @@ def load_plugins(
         registry=registry,
         drop_reasons={f"{p.name}.{reason}": text for p in loaded for reason, text in _reasons(p.plugin)},
         events=frozenset(event for p in loaded for event in getattr(p.plugin, "EVENTS", ())),
+        warnings=tuple(warned),
     )
 
 

@@ -1,11 +1,13 @@
 """The fixture `tunnel`: tunnels made for a test, checked for what they leave behind, removed whatever happens.
 
-For a conftest.py: `from vpnrs_core.testkit.tunnel_fixtures import netns, pytest_runtest_makereport, tunnel`.
+For a conftest.py of a run without the whole kit: `from vpnrs_core.testkit.tunnel_fixtures import netns,
+pytest_runtest_makereport, tunnel`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -26,22 +28,32 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test's report has the logs of its tunnels."""
     report = yield
+    add_logs(item, report)
+    return report
+
+
+def add_logs(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Once, whoever asks."""
     if report.when == "call":
         item.stash[_passed] = report.passed
-    if report.failed:
+    if report.failed and not any(title.startswith("log of ") for title, _ in report.sections):
         for each in item.stash.get(_tunnels, []):
             report.sections += [(f"log of {name}", text) for name, text in each.logs()]
-    return report
 
 
 @pytest.fixture
 def tunnel(request: pytest.FixtureRequest, netns: Topology) -> Iterator[Callable[..., TunnelNet]]:
-    """`tunnel(**options)` makes a TunnelNet (options: see there) in which nothing runs yet.
+    """`tunnel(**options)` makes a TunnelNet (options: see there) in which nothing runs yet."""
+    with tunnels(request.node) as make:
+        yield make
 
-    After a test that passed, what still runs is stopped, must exit with 0 and must have left nothing behind. After
+
+@contextmanager
+def tunnels(item: pytest.Item) -> Iterator[Callable[..., TunnelNet]]:
+    """After a test that passed, what still runs is stopped, must exit with 0 and must have left nothing behind. After
     one that failed, the logs are in the report."""
     made: list[TunnelNet] = []
-    request.node.stash[_tunnels] = made
+    item.stash[_tunnels] = made
 
     def make(**options: Any) -> TunnelNet:
         made.append(TunnelNet(**options))
@@ -49,7 +61,7 @@ def tunnel(request: pytest.FixtureRequest, netns: Topology) -> Iterator[Callable
 
     try:
         yield make
-        if request.node.stash.get(_passed, False):
+        if item.stash.get(_passed, False):
             for each in made:
                 codes = each.stop()
                 assert not any(codes.values()), codes

@@ -198,6 +198,24 @@ async def test_above_the_threshold_a_stranger_gets_a_retry_and_no_place(serve, s
     assert len(two.received[0]) < 3 * two.sent
 
 
+async def test_the_door_tells_what_became_of_strangers(serve, stranger, dial):
+    server = await serve(retry_threshold=0, authenticate=False, handshake_deadline=0.3)
+    one = stranger(server)
+    one.send(one.initial())
+    await one.answer()
+    one.send(b"\xc0" + bytes(1300))
+    _, quiet = await dial(server)
+    assert server.listener.door()["waiting"] == 1
+    await server.until(lambda: quiet.end, 3)
+    assert server.listener.door() == {
+        "waiting": 0,
+        "accepted": 1,
+        "never_authenticated": 1,
+        "retry": 2,  # the client's first packet got one as well
+        "malformed": 1,
+    }
+
+
 async def test_one_source_fills_its_own_share_only(serve, stranger, dial):
     server = await serve(max_unauthenticated_per_source=2, authenticate=False)
     many = stranger(server, "127.0.0.7")

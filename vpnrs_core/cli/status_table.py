@@ -53,6 +53,7 @@ def _server(server: ServerStatus) -> list[tuple[str, str]]:
         ("listens on", server.listen),
         *(("pool", f"{pool.prefix}: {pool.leased} of {pool.leasable} leased") for pool in server.pools),
         ("sessions", f"{len(server.sessions) - parked} active, {parked} parked"),
+        *((("door", _counts(server.door)),) if server.door else ()),
     ]
 
 

@@ -20,6 +20,7 @@ from vpnrs_core.interfaces import (
     Code,
     Connection,
     Contribution,
+    Door,
     Listener,
     Refuse,
     Session,
@@ -125,8 +126,13 @@ class Server:
                     for prefix, leased, leasable in self._allocator.usage()
                 ],
                 "sessions": [self._session_status(r) for r in running],
+                "door": self._door(),
             },
         }
+
+    def _door(self) -> Mapping[str, int]:
+        listener = self._listener
+        return {name: n for name, n in listener.door().items() if n} if isinstance(listener, Door) else {}
 
     def _session_status(self, running: Running) -> dict[str, Any]:
         links = [link_status(port, link.notify, self._config.transport) for port, link in running.links.items()]

@@ -56,6 +56,11 @@ class ServerStatus(pydantic.BaseModel):
     listen: str = Field(description="Address and port in use.")
     pools: list[PoolStatus] = Field(default_factory=list, description="Usage of each address pool.")
     sessions: list[SessionStatus] = Field(default_factory=list, description="All sessions, parked ones included.")
+    door: dict[str, int] = Field(
+        default_factory=dict,
+        description="Peers that have not authenticated: `waiting` now; since the start connections `accepted`, those "
+        "`never_authenticated`, packets answered statelessly (`retry`, `version_negotiation`), and dropped by reason.",
+    )
 
 
 class ClientStatus(pydantic.BaseModel):

@@ -62,6 +62,7 @@ from vpnrs_core.interfaces.store import Store, StoreUnavailable, Value
 from vpnrs_core.interfaces.transport import (
     Connection,
     ConnectionEvents,
+    Door,
     Lane,
     Link,
     Listener,
@@ -98,6 +99,7 @@ __all__ = [
     "Counter",
     "Credential",
     "Direction",
+    "Door",
     "EngineConnection",
     "EngineEvent",
     "Files",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from vpnrs_core.interfaces.common import Network, Seconds
 
@@ -121,6 +121,16 @@ class Listener(Protocol):
     @property
     def where(self) -> str: ...
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Door(Protocol):
+    """What a listener may have besides: what it did with peers that have not authenticated."""
+
+    def door(self) -> Mapping[str, int]:
+        """`waiting`: connections that have not authenticated, now. The others count since the start: connections
+        `accepted`, and of them `never_authenticated`; packets answered without remembering anything (`retry`,
+        `version_negotiation`); packets dropped, by reason."""
 
 
 class Transport(Protocol):

@@ -29,7 +29,7 @@ from vpnrs_core.interfaces.engine import (
     StreamReset,
 )
 from vpnrs_core.quic.aioquic_fast import FastPath, frame_header
-from vpnrs_core.quic.aioquic_private import VERSIONS, BurstPacer, fast_path_works
+from vpnrs_core.quic.aioquic_private import VERSIONS, BurstPacer, SlidingLimit, fast_path_works
 from vpnrs_core.quic.standing import StandingQueue
 
 # aioquic formats a line for most packets; nobody reads them at these levels.
@@ -38,8 +38,10 @@ logging.getLogger("quic").setLevel(logging.ERROR)
 _HANDLERS = "_QuicConnection__frame_handlers"
 _TAG = 16
 _PACKET_NUMBER = 2
-# A capsule of 16 KiB and a lane of 64 KiB super-packets fit; both grow with use.
+# A capsule of 16 KiB and a lane of 64 KiB super-packets fit; it grows with use.
 _FLOW_WINDOW = 1 << 20
+# Bytes of streams that one connection may make us keep, whatever it leaves out.
+_MOST_FLOW_WINDOW = 16 << 20
 _LARGEST_DATAGRAM_FRAME = 65535
 _LONGEST_REASON = 200
 # Bytes of packets a turn: encrypting more at once would keep other connections and acknowledgements waiting.
@@ -139,6 +141,7 @@ class AioquicConnection:
         self._standing = StandingQueue()
         self._pacer = BurstPacer(connection._max_datagram_size)
         connection._loss._pacer = self._pacer
+        connection._local_max_data = SlidingLimit(connection._local_max_data, _MOST_FLOW_WINDOW)
         self._count_losses()
         self._take_datagrams()
         self._fast = FastPath(connection, self._received) if fast else None

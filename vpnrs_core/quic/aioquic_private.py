@@ -19,6 +19,9 @@ from vpnrs_core.interfaces.common import Seconds
 REQUIRED = (
     "tls._peer_certificate",
     "_close_event",
+    "_local_max_data.value",
+    "_local_max_data.used",
+    "_local_max_data.sent",
     "_close_pending",
     "_datagrams_pending",
     "_max_datagram_size",
@@ -109,6 +112,28 @@ def fast_path_works() -> bool:
 
 
 VERSIONS = [QuicProtocolVersion.VERSION_1]
+
+
+class SlidingLimit:
+    """Stands for aioquic's MAX_DATA, which doubles with use: after a gigabyte a peer could make us keep another one by
+    leaving a hole. This one is never more than `window` bytes ahead of what came."""
+
+    def __init__(self, limit: Any, window: int) -> None:
+        self.frame_type, self.name = limit.frame_type, limit.name
+        self.sent, self.used = limit.sent, limit.used
+        self._value: int = limit.value
+        self._window = window
+
+    @property
+    def value(self) -> int:
+        return self._value
+
+    @value.setter
+    def value(self, wanted: int) -> None:
+        allowed = min(wanted, self.used + self._window)
+        # In steps: each raise is a frame to send.
+        if allowed == wanted or allowed - self._value >= self._window // 4:
+            self._value = max(self._value, allowed)
 
 
 class BurstPacer:

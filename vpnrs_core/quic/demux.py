@@ -95,6 +95,7 @@ class Gatehouse:
         self._random = random
         self._tokens = RetryTokens(random)
         self.dropped: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
 
     def judge(self, data: bytes, address: SocketAddress, now: Seconds) -> Accepted | Reply | None:
         """None: drop it (counted by reason)."""
@@ -113,6 +114,7 @@ class Gatehouse:
             self.dropped["malformed"] += 1
             return None
         if header.version != VERSION_1:
+            self.answered["version_negotiation"] += 1
             return Reply(version_negotiation(header, self._random))
         if not header.is_initial or len(header.destination) < ID_LENGTH:
             self.dropped["unknown_connection"] += 1
@@ -127,7 +129,9 @@ class Gatehouse:
                 return None
             case Verdict.RETRY:
                 # A token that does not hold earns a new Retry: the client may have moved, or we restarted.
+                self.answered["retry"] += 1
                 return Reply(self._tokens.packet(header, address, now))
+        self.answered["accepted"] += 1
         if original is not None:
             return Accepted(original, header.destination, source)
         return Accepted(header.destination, None, source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from vpnrs_core.interfaces.common import Seconds
 from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings
@@ -43,6 +43,12 @@ class ServerDriver(Driver):
         )
         self.gate = Gatehouse(self.admission, os.urandom)
         self._reminders: dict[QuicConnection, int] = {}
+        self._given_up = 0
+
+    def door(self) -> Mapping[str, int]:
+        """interfaces.Door."""
+        counts = {"waiting": self.admission.total, "never_authenticated": self._given_up}
+        return {**counts, **self.gate.answered, **self.gate.dropped}
 
     def _route(self, received: Received, now: Seconds) -> None:
         data, size = received.data, received.segment
@@ -139,6 +145,8 @@ class ServerDriver(Driver):
     def ended(self, connection: QuicConnection) -> None:
         if connection.alpn:  # its address is proven: it may be answered more than it sends
             self._reminders[connection] = 0
+        if connection.unauthenticated:
+            self._given_up += 1
         self._uncount(connection)
 
     def _uncount(self, connection: QuicConnection) -> None:

@@ -38,6 +38,10 @@ class QuicListener:
     def where(self) -> str:
         return join_host_port(self.driver.host, self.driver.port)
 
+    def door(self) -> Mapping[str, int]:
+        """interfaces.Door."""
+        return self.driver.door()
+
     async def close(self) -> None:
         await self.driver.close("the server is going away")
 

@@ -11,15 +11,19 @@ class TestMine(EngineSuite):
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from vpnrs_core.interfaces.engine import Closed, ConnectionIdIssued, ConnectionIdRetired, HandshakeDone, QuicEngine
+from vpnrs_core.quic.aioquic_engine import AioquicEngine
 from vpnrs_core.quic.identity import spki_of
 from vpnrs_core.quic.packets import parse_long
 from vpnrs_core.testkit.wire import PAIR, SERVER, Side, Wire
 
 Engines = tuple[QuicEngine, QuicEngine]
+# Bytes of streams that a connection may be made to keep.
+MOST_STREAM_BYTES = 17 << 20
 
 
 class EngineSuite:
@@ -68,6 +72,17 @@ class EngineSuite:
         for packet in joined.client.sent:
             header = parse_long(packet) if packet[0] & 0x80 else None
             assert (packet[1:9] if header is None else header.destination) in known
+
+    def test_what_a_peer_may_leave_holes_in_does_not_grow_with_what_it_sent(self, engines: Engines) -> None:
+        joined = Wire(AioquicEngine(), engines[1], delay=0.001, payload=16_000).established()
+        client: Any = joined.client.engine
+        stream = client.open_stream()
+        for sent in range(1, 41):
+            client.write_stream(stream, bytes(1 << 20))
+            joined.until(lambda: not client.unsent(stream))
+            allowed = client._connection._remote_max_data - (sent << 20)
+            assert allowed <= MOST_STREAM_BYTES
+        joined.until(lambda: len(joined.server.stream(stream)) == 40 << 20)
 
     def test_nothing_may_be_sent_before_the_handshake(self, engines: Engines) -> None:
         engine = Wire(*engines).client.engine

@@ -1,9 +1,11 @@
-"""Writes docs/configuration.md from the configuration's models and docs/cli.md from the commands' own help.
+"""Writes docs/configuration.md from the configuration's models, docs/cli.md from the commands' own help, and the schema
+of `vpnrs status --json` from its models.
 
 python docs/generate.py; a test holds the committed files equal to what this writes."""
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -24,6 +26,7 @@ from vpnrs_core.cli import cli
 from vpnrs_core.config.models import ClientConfig, ServerConfig
 from vpnrs_core.config.secret import Secret
 from vpnrs_core.config.tables import InstanceConfig
+from vpnrs_core.engine.status import json_schema
 
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py. Change the models or the commands, not this file. -->\n"
@@ -174,7 +177,12 @@ def helps(command: click.Command, context: click.Context) -> Iterator[str]:
             yield from helps(below, click.Context(below, info_name=name, parent=context))
 
 
-FILES = {"configuration.md": configuration, "cli.md": commands}
+def schema() -> str:
+    """docs/status.schema.json."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
+FILES = {"configuration.md": configuration, "cli.md": commands, "status.schema.json": schema}
 
 if __name__ == "__main__":
     for name, make in FILES.items():

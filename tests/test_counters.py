@@ -133,3 +133,21 @@ def test_what_a_session_loses_is_its_own_and_the_instances():
     assert instance.nonzero() == {"source": 3, "bad_reason": 1}
     assert instance.bytes["source"] == 150
     assert one.packets is instance.packets
+
+
+def test_a_histogram_counts_what_is_not_above_each_bound():
+    registry = Registry()
+    waits = registry.histogram("p", "wait_seconds", "how long", [0.1, 1.0])
+    for value in (0.1, 0.5, 3.0):
+        waits.observe(value)
+    (sample,) = registry.samples()
+    assert (sample.kind, sample.unit, sample.value) == ("histogram", "seconds", pytest.approx(3.6))
+    assert sample.buckets == ((0.1, 1), (1.0, 2), (float("inf"), 3))
+    with pytest.raises(ValueError, match="must ascend"):
+        registry.histogram("p", "other_seconds", "help", [1.0, 0.1])
+
+
+def test_a_unit_is_the_end_of_the_name():
+    with pytest.raises(ValueError, match="must end so"):
+        Registry().gauge("p", "queue", "help", unit="bytes")
+    assert Registry().gauge("p", "queue_bytes", "help", unit="bytes").name == "vpnrs_p_queue_bytes"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Literal
 
 from vpnrs_core.interfaces.context import Sample
@@ -195,23 +197,56 @@ class GaugeMetric(Metric):
         self._values[self._key(labels)] = value
 
 
+class HistogramMetric:
+    """How many of the observed values were not above each bound, and their sum."""
+
+    __slots__ = ("_bounds", "_counts", "_sum", "help", "name", "unit")
+
+    def __init__(self, name: str, help: str, bounds: Sequence[float], unit: str = "seconds") -> None:
+        """`bounds`: the buckets' upper bounds, ascending; values above the last one are counted behind it."""
+        if not bounds or list(bounds) != sorted(set(bounds)):
+            raise ValueError(f"{name}: bounds must ascend, got {list(bounds)}")
+        self.name = name
+        self.help = help
+        self.unit = unit
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(self._bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def samples(self) -> Iterable[Sample]:
+        buckets = tuple(zip((*self._bounds, float("inf")), accumulate(self._counts), strict=True))
+        yield Sample(self.name, "histogram", self.unit, self.help, {}, self._sum, buckets)
+
+
 class Registry:
-    """All counters and gauges of an instance. Plugins declare theirs while loading; the core adds sources."""
+    """All metrics of an instance. Plugins declare theirs while loading; the core adds sources."""
 
     def __init__(self) -> None:
-        self._metrics: dict[str, Metric] = {}
+        self._metrics: dict[str, Metric | HistogramMetric] = {}
         self._sources: list[Callable[[], Iterable[Sample]]] = []
         self._closed = False
 
     def counter(self, plugin: str, name: str, help: str, labels: Sequence[str] = (), unit: str = "") -> CounterMetric:
         """Declare `vpnrs_<plugin>_<name>`. ValueError for bad or repeated names, and after `close`."""
-        metric = CounterMetric(self._claim(plugin, name, labels), "counter", help, labels, unit)
+        metric = CounterMetric(self._claim(plugin, name, labels, unit), "counter", help, labels, unit)
         self._metrics[metric.name] = metric
         return metric
 
     def gauge(self, plugin: str, name: str, help: str, labels: Sequence[str] = (), unit: str = "") -> GaugeMetric:
         """As `counter`, for a value that is set."""
-        metric = GaugeMetric(self._claim(plugin, name, labels), "gauge", help, labels, unit)
+        metric = GaugeMetric(self._claim(plugin, name, labels, unit), "gauge", help, labels, unit)
+        self._metrics[metric.name] = metric
+        return metric
+
+    def histogram(
+        self, plugin: str, name: str, help: str, bounds: Sequence[float], unit: str = "seconds"
+    ) -> HistogramMetric:
+        """As `counter`, for a distribution."""
+        metric = HistogramMetric(self._claim(plugin, name, (), unit), help, bounds, unit)
         self._metrics[metric.name] = metric
         return metric
 
@@ -230,7 +265,7 @@ class Registry:
             found.extend(metric.samples())
         return found
 
-    def _claim(self, plugin: str, name: str, labels: Sequence[str]) -> str:
+    def _claim(self, plugin: str, name: str, labels: Sequence[str], unit: str) -> str:
         if self._closed:
             raise ValueError(f"counter {name!r} of plugin {plugin} was declared after loading had ended")
         for word in (name, *labels):
@@ -238,6 +273,8 @@ class Registry:
                 raise ValueError(f"counter {name!r} of plugin {plugin}: {word!r}: use a–z, 0–9 and _, a letter first")
         if len(set(labels)) != len(labels):
             raise ValueError(f"counter {name!r} of plugin {plugin} has a label twice")
+        if unit and not name.endswith(unit):
+            raise ValueError(f"counter {name!r} of plugin {plugin} is in {unit}: its name must end so")
         full = f"vpnrs_{plugin.replace('-', '_')}_{name}"
         if full in self._metrics:
             raise ValueError(f"counter {full!r} is declared twice")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pydantic
 import pytest
 
@@ -25,8 +29,11 @@ from vpnrs_core.engine.status import (
     StatusRequest,
     Stopping,
     StopRequest,
+    SummaryStatus,
     Traffic,
     TunStatus,
+    json_schema,
+    summary_of,
 )
 from vpnrs_core.host.rundir import RunDir
 from vpnrs_core.interfaces import ControlRequest
@@ -39,8 +46,26 @@ SESSION = SessionStatus(
     addresses=["10.77.0.2"],
     mtu=1280,
     age_seconds=3700,
-    links=[LinkStatus(remote="192.0.2.7:5000", transport="quic", lane="datagram", rtt_ms=12.34, codecs=["plain"])],
-    ingress=Traffic(packets=3, bytes=1536),
+    expires_seconds=90_000,
+    links=[
+        LinkStatus(
+            remote="192.0.2.7:5000",
+            transport="quic",
+            engine="aioquic",
+            lane="datagram",
+            age_seconds=65,
+            handshake_ms=34.4,
+            rtt_ms=12.34,
+            rtt_variation_ms=0.5,
+            loss=0.002,
+            congestion_controller="cubic",
+            congestion_window=15_000,
+            datagram_size=1350,
+            migrations=1,
+            codecs=["plain"],
+        )
+    ],
+    ingress=Traffic(packets=3, bytes=1536, bytes_per_second=1536, history=[0, 768, 1536]),
     drops={"spoofed_source": 2},
 )
 
@@ -146,7 +171,9 @@ def test_people_get_a_table(vpnrs: Vpnrs, instance: Callable[..., Instance]) -> 
         "tun vpnrs0, MTU 1280, offloads tcp4",
         "pool 10.77.0.0/24: 1 of 253 leased",
         "sessions 1 active, 0 parked",
-        "alice [bold] active 10.77.0.2 192.0.2.7:5000 12.3 ms datagram 1280 3 / 1.5 KiB 0 / 0 B 0 B 1 h 1 min",
+        "alice [bold] active 10.77.0.2 1280 12.3 kbit/s ▁▅█ 0 bit/s 1.5 KiB / 0 B 0 B 2 1 h 1 min in 1 d 1 h",
+        "alice [bold] 192.0.2.7:5000 quic/aioquic/datagram 12.3 ± 0.5 ms 0.20% 14.6 KiB cubic 1350 B plain 34 ms "
+        "1 min 5 s 1",
         "dropped (alice [bold]): spoofed_source 2",
         "plugin odd 2 failed 3 times",
     ):
@@ -197,7 +224,7 @@ def test_every_field_is_documented() -> None:
     text = Path(__file__).parents[2].joinpath("docs", "status.md").read_text()
     models = [
         InstanceStatus, TunStatus, PluginStatus, ServerStatus, PoolStatus, ClientStatus, SessionStatus, LinkStatus,
-        Traffic, report.PluginsReport, report.PluginReport,
+        Traffic, SummaryStatus, report.PluginsReport, report.PluginReport,
     ]  # fmt: skip
     for model in models:
         section = text.split(f"### {model.__name__}\n")[1].split("\n#")[0]
@@ -214,3 +241,41 @@ def test_a_timeout_that_is_no_time_is_one_line(vpnrs: Vpnrs, seconds: str) -> No
     assert ran.code == 2
     assert ran.err.startswith("vpnrs: Invalid value for '--timeout':")
     assert len(ran.err.splitlines()) == 1
+
+
+def test_the_json_answers_to_the_published_schema(vpnrs: Vpnrs, instance: Callable[..., Instance]) -> None:
+    schema = json.loads(vpnrs("status", "--schema").out)
+    assert schema == json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    instance(SERVER)
+    answer = json.loads(vpnrs("status", "--json").out)
+    jsonschema.validate(answer, schema)
+    answer["server"]["sessions"][0]["links"][0]["rtt_ms"] = "soon"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(answer, schema)
+
+
+def test_a_summary_names_nobody() -> None:
+    summary = summary_of(SERVER)
+    assert (summary.sessions, summary.dropped, summary.state) == (1, 0, "listening")
+    text = summary.model_dump_json()
+    for secret in ("alice", "192.0.2.7", "10.77.0", "4433", "vpnrs0"):
+        assert secret not in text
+
+
+def test_watching_tells_again_and_again_until_it_is_interrupted(
+    vpnrs: Vpnrs, instance: Callable[..., Instance]
+) -> None:
+    instance(SERVER)
+    command = [str(Path(sys.executable).with_name("vpnrs")), "status", "--watch", "--json", "--every", "0.1"]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert watching.stdout is not None
+    try:
+        for _ in range(3):
+            assert InstanceStatus.model_validate_json(watching.stdout.readline()) == SERVER
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=20)
+    finally:
+        watching.kill()
+        watching.wait()
+    assert (watching.returncode, errors) == (0, "")

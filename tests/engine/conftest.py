@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -16,6 +17,7 @@ from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.datapath import Datapath
 from vpnrs_core.engine.gate import ServerGate
 from vpnrs_core.engine.judge import Judge
+from vpnrs_core.engine.linkbook import LinkBook
 from vpnrs_core.engine.sessions import ServerSessions
 from vpnrs_core.events import PluginFailed
 from vpnrs_core.interfaces import Accept, Admit, Bearer, Contribution, Lease, Offer, Principal
@@ -111,7 +113,10 @@ class Bench:
         self.tun, self.host = FakeTun.pair()
         self.pipeline = Pipeline("server", [], drops, lambda *_: None, pools=[NETWORK])
         datapath = Datapath(self.tun, self.pipeline, drops, SingleLinkScheduler(), reporter, lambda error: None)
-        self.sessions = ServerSessions(self.pipeline, datapath, self.allocator, self.bus, reporter, resume_window, 1280)
+        self.book = LinkBook(asyncio.get_running_loop().time)
+        self.sessions = ServerSessions(
+            self.pipeline, datapath, self.allocator, self.bus, reporter, resume_window, 1280, self.book
+        )
         judge = Judge(
             {"token": Entry("token", "p_auth", self.method)},
             [Entry("check", "p_check", self.check), Entry("second", "p_second", self.second)],

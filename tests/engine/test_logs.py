@@ -10,7 +10,7 @@ from vpnrs_auth_token.token import new_token
 from vpnrs_core import events
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.containment import FailureReporter
-from vpnrs_core.engine.logs import LOGGER, level_of, log_event, set_up_logging
+from vpnrs_core.engine.logs import LOGGER, change_logging, level_of, log_event, set_up_logging
 from vpnrs_core.interfaces import Bearer, Body, PeerKey
 from vpnrs_core.interfaces.transport import PeerIdentity
 
@@ -121,3 +121,21 @@ def test_what_the_loop_says_is_a_line_like_the_others(logged):
     set_up_logging("info", "json", stream)
     logging.getLogger("asyncio").error("Task exception was never retrieved")
     assert json.loads(stream.getvalue())["logger"] == "asyncio"
+
+
+def test_level_and_format_change_while_it_runs(logged):
+    stream = io.StringIO()
+    logged("human")
+    set_up_logging("info", "human", stream)
+    bus = EventBus()
+    bus.listen(log_event)
+    opened = events.ConnectionOpened(source="192.0.2.1:1", transport="quic", alpn="vpnrs/1")
+    bus.emit(opened)
+    assert stream.getvalue() == ""
+    assert change_logging() == ("info", "human")
+    assert change_logging("debug", "json") == ("debug", "json")
+    bus.emit(opened)
+    assert json.loads(stream.getvalue())["event"] == "connection_opened"
+    assert change_logging("error") == ("error", "json")
+    bus.emit(REFUSED)
+    assert len(stream.getvalue().splitlines()) == 1

@@ -34,7 +34,7 @@ def test_bad_names_are_refused(name):
 def test_the_directory_is_private_and_goes_at_the_end(base):
     with RunDir.claim("one") as claimed:
         assert claimed.path == base / "one"
-        assert stat.S_IMODE(claimed.path.stat().st_mode) == 0o750
+        assert stat.S_IMODE(claimed.path.stat().st_mode) == 0o751
         with socket.socket(socket.AF_UNIX) as end:
             end.bind(str(claimed.path / "status"))
     assert list(base.iterdir()) == []

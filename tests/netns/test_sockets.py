@@ -3,6 +3,7 @@
 server                                Asked by root and by the user `nobody`, with and without the group `vpnrs`.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def server(tunnel):
 # The interpreter's own files may be closed to that user: everything is imported before root is given up.
 PROGRAM = """
 import os, sys
-import vpnrs_core.cli.status, vpnrs_core.cli.stop
+import vpnrs_core.cli.log, vpnrs_core.cli.status, vpnrs_core.cli.status_table, vpnrs_core.cli.stop
 from vpnrs_core.cli import main
 user, groups = int(sys.argv[1]), [int(group) for group in sys.argv[2].split(",") if group]
 os.setgroups(groups)
@@ -45,11 +46,15 @@ def as_nobody(net, *arguments, group=""):
     )
 
 
-def test_a_stranger_may_neither_ask_nor_stop(server):
+def test_a_stranger_gets_a_summary_and_may_not_stop(server):
     asked = as_nobody(server, "status", "--json")
-    assert asked.returncode == 4
-    assert "no permission" in asked.stderr
-    assert "group vpnrs" in asked.stderr
+    assert asked.returncode == 0, asked.stderr
+    told = json.loads(asked.stdout)
+    assert (told["role"], told["state"], told["sessions"]) == ("server", "listening", 0)
+    assert not {"pid", "server", "tun", "plugins"} & set(told)
+    assert "members of the group vpnrs see all" in as_nobody(server, "status").stdout
+    changed = as_nobody(server, "log", "--level", "debug")
+    assert changed.returncode == 4
     stopped = as_nobody(server, "stop")
     assert stopped.returncode == 4
     assert "no permission" in stopped.stderr
@@ -61,8 +66,7 @@ def test_a_member_of_the_group_may_ask_but_not_stop(server):
     """The group's number is given to the sockets here, as the start does where a group `vpnrs` exists."""
     members = 64_123
     place = server.run_dir / server.server.name
-    for path in (place, place / "status"):
-        os.chown(path, -1, members)
+    os.chown(place / "status", -1, members)
     asked = as_nobody(server, "status", "--json", group=str(members))
     assert asked.returncode == 0, asked.stderr
     assert '"state": "listening"' in asked.stdout
@@ -75,5 +79,7 @@ def test_a_member_of_the_group_may_ask_but_not_stop(server):
 def test_modes_of_the_sockets(server):
     place = server.run_dir / server.server.name
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in place.iterdir() if path.is_socket()}
-    assert modes == {"status": "0o660", "control": "0o600"}
-    assert oct(place.stat().st_mode & 0o777) == "0o750"
+    assert modes == {"status": "0o660", "control": "0o600", "summary": "0o666"}
+    # Others pass through to the summary, and can neither list nor read anything else.
+    assert oct(place.stat().st_mode & 0o777) == "0o751"
+    assert all(path.stat().st_mode & 0o007 == 0 for path in place.iterdir() if path.name != "summary")

@@ -43,3 +43,15 @@ def test_unanswered_pings_are_not_remembered_for_ever() -> None:
         liveness.heard = n * 10.0
         liveness.tick(n * 10.0)
     assert len(liveness._sent) <= 8
+
+
+def test_variation_is_the_mean_deviation_of_rfc_6298() -> None:
+    liveness = Liveness(0.0)
+    liveness.tick(0.0)
+    assert liveness.pong(0, 0.1) == 0.1
+    assert liveness.rtt_variation == 0.05
+    liveness.heard = 10.0
+    liveness.tick(10.0)
+    assert liveness.pong(1, 10.3) == pytest.approx(0.3)
+    assert liveness.rtt_variation == pytest.approx(0.75 * 0.05 + 0.25 * 0.2)
+    assert liveness.pong(7, 11.0) is None

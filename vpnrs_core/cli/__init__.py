@@ -25,6 +25,7 @@ _INTERRUPTED = 130
         "demo": LazyCommand("vpnrs_core.cli.demo:demo", "Show a tunnel with real traffic in network namespaces."),
         "check": LazyCommand("vpnrs_core.cli.check:check", "Say what is wrong with a configuration, without starting."),
         "status": LazyCommand("vpnrs_core.cli.status:status", "Show what a running instance does."),
+        "log": LazyCommand("vpnrs_core.cli.log:log", "Change what a running instance logs, and how."),
         "stop": LazyCommand("vpnrs_core.cli.stop:stop", "Stop a running instance."),
         "plugins": LazyCommand("vpnrs_core.cli.plugins:plugins", "List plugins."),
     },

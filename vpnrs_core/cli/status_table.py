@@ -1,40 +1,98 @@
-"""Renders an instance's status for people."""
+"""Renders an instance's status for people: facts, sessions, links, what was dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vpnrs_core.engine.status import ClientStatus, InstanceStatus, ServerStatus, SessionStatus
+from vpnrs_core.cli.words import duration, rate, size, sparkline
+from vpnrs_core.engine.status import (
+    ClientStatus,
+    InstanceStatus,
+    LinkStatus,
+    ServerStatus,
+    SessionStatus,
+    SummaryStatus,
+    Traffic,
+)
 
 _UNBOUNDED = 1000
 
 
-def show(status: InstanceStatus, console: Console | None = None) -> None:
-    """Print the summary, then the sessions."""
+Status = InstanceStatus | SummaryStatus
+
+
+def parsed(answer: Mapping[str, Any]) -> Status:
+    """The JSON of either."""
+    return InstanceStatus.model_validate(answer) if "pid" in answer else SummaryStatus.model_validate(answer)
+
+
+def show(status: Status, console: Console | None = None) -> None:
+    """Print it once."""
     out = console or Console(highlight=False)
     if console is None and not out.is_terminal:
         # A file or a pipe has no width to fit into.
         out = Console(highlight=False, width=_UNBOUNDED)
-    out.print(_facts(_summary(status)))
+    out.print(render(status))
+
+
+@contextmanager
+def live() -> Iterator[Callable[[Status], None]]:
+    """A function that shows a status in place of the one before; one below the other where that cannot be."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        yield show
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as screen:
+        yield lambda status: screen.update(render(status), refresh=True)
+
+
+def render(status: Status) -> RenderableType:
+    """Facts, sessions, links, drops and failures, one below the other."""
+    if isinstance(status, SummaryStatus):
+        return _summary(status)
+    parts: list[RenderableType] = [_grid(_facts(status))]
     sessions = _sessions(status)
     if sessions:
-        out.print(_session_table(sessions))
+        parts.append(_session_table(sessions))
+    if any(session.links for session in sessions):
+        parts.append(_link_table(sessions))
     for drops, whose in [(status.drops, "instance"), *((session.drops, session.principal) for session in sessions)]:
         if drops:
-            out.print(Text(f"dropped ({whose}): {_counts(drops)}"))
+            parts.append(Text(f"dropped ({whose}): {_counts(drops)}"))
     for plugin in status.plugins:
         if plugin.failures:
-            out.print(Text(f"plugin {plugin.name} {plugin.version} failed {plugin.failures} times; the log says how"))
+            parts.append(
+                Text(f"plugin {plugin.name} {plugin.version} failed {plugin.failures} times; the log says how")
+            )
+    return Group(*parts)
 
 
-def _summary(status: InstanceStatus) -> list[tuple[str, str]]:
-    transport = f"{status.transport} ({status.engine})" if status.engine else status.transport
+def _summary(status: SummaryStatus) -> RenderableType:
     rows = [
-        (f"{status.role} {status.instance}", f"{status.state}, up {duration(status.uptime_seconds)}, pid {status.pid}"),
+        (f"{status.role} {status.instance}", f"{status.state}, up {duration(status.uptime_seconds)}"),
+        ("version", status.version),
+        ("sessions", str(status.sessions)),
+        *_traffic(status.ingress, status.egress),
+        ("dropped", f"{status.dropped} packets"),
+    ]
+    return Group(_grid(rows), Text("this is what everybody may see; root and members of the group vpnrs see all"))
+
+
+def _facts(status: InstanceStatus) -> list[tuple[str, str]]:
+    transport = f"{status.transport} ({status.engine})" if status.engine else status.transport
+    memory = f", {size(status.memory_bytes)}" if status.memory_bytes else ""
+    rows = [
+        (
+            f"{status.role} {status.instance}",
+            f"{status.state}, up {duration(status.uptime_seconds)}, pid {status.pid}{memory}",
+        ),
         ("version", f"{status.version}, plugins {', '.join(plugin.name for plugin in status.plugins) or 'none'}"),
         ("transport", transport),
     ]
@@ -44,7 +102,19 @@ def _summary(status: InstanceStatus) -> list[tuple[str, str]]:
         rows += _server(status.server)
     if status.client is not None:
         rows += _client(status.client)
+    rows += _traffic(status.ingress, status.egress)
+    if status.reconnects or status.migrations:
+        rows.append(("reconnects", f"{status.reconnects}, changes of the path {status.migrations}"))
     return rows
+
+
+def _traffic(ingress: Traffic, egress: Traffic) -> list[tuple[str, str]]:
+    return [("ingress", _moved(ingress)), ("egress", _moved(egress))]
+
+
+def _moved(traffic: Traffic) -> str:
+    total = f"{rate(traffic.bytes_per_second)}, {size(traffic.bytes)} in {traffic.packets} packets"
+    return f"{total} {sparkline(traffic.history)}".rstrip()
 
 
 def _server(server: ServerStatus) -> list[tuple[str, str]]:
@@ -77,41 +147,63 @@ def _sessions(status: InstanceStatus) -> list[SessionStatus]:
 
 
 def _session_table(sessions: Iterable[SessionStatus]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in (
-        "principal",
-        "state",
-        "addresses",
-        "remote",
-        "RTT",
-        "lane",
-        "MTU",
-        "ingress",
-        "egress",
-        "queue",
-        "age",
-    ):
-        table.add_column(title)
+    rows = []
     for session in sessions:
-        cells = (
-            session.principal,
-            session.state,
-            _list(session.addresses),
-            _list(link.remote for link in session.links),
-            _list("?" if link.rtt_ms is None else f"{link.rtt_ms:.1f} ms" for link in session.links),
-            _list(link.lane for link in session.links),
-            str(session.mtu),
-            f"{session.ingress.packets} / {size(session.ingress.bytes)}",
-            f"{session.egress.packets} / {size(session.egress.bytes)}",
-            size(session.queue_bytes),
-            duration(session.age_seconds),
+        expires = session.expires_seconds
+        rows.append(
+            (
+                session.principal,
+                session.state,
+                _list(session.addresses),
+                str(session.mtu),
+                f"{rate(session.ingress.bytes_per_second)} {sparkline(session.ingress.history, 10)}".rstrip(),
+                f"{rate(session.egress.bytes_per_second)} {sparkline(session.egress.history, 10)}".rstrip(),
+                f"{size(session.ingress.bytes)} / {size(session.egress.bytes)}",
+                size(session.queue_bytes),
+                str(sum(session.drops.values())),
+                duration(session.age_seconds),
+                "never" if expires is None else f"in {duration(expires)}",
+            )
         )
+    titles = "principal", "state", "addresses", "MTU", "ingress", "egress", "in / out", "queue", "drops", "age", "ends"
+    return _table(titles, rows)
+
+
+def _link_table(sessions: Iterable[SessionStatus]) -> Table:
+    rows = [(session.principal, *_link(link)) for session in sessions for link in session.links]
+    titles = (
+        "link of", "remote", "transport", "RTT", "loss", "window", "control", "datagram", "codecs", "handshake", "age",
+        "moved",
+    )  # fmt: skip
+    return _table(titles, rows)
+
+
+def _link(link: LinkStatus) -> Iterator[str]:
+    yield link.remote
+    yield f"{link.transport}/{link.engine or '?'}/{link.lane}"
+    variation = "" if link.rtt_variation_ms is None else f" ± {link.rtt_variation_ms:.1f}"
+    yield "?" if link.rtt_ms is None else f"{link.rtt_ms:.1f}{variation} ms"
+    yield "?" if link.loss is None else f"{link.loss:.2%}"
+    yield "?" if link.congestion_window is None else size(link.congestion_window)
+    yield link.congestion_controller or "?"
+    yield "?" if link.datagram_size is None else f"{link.datagram_size} B"
+    yield _list(link.codecs)
+    yield "?" if link.handshake_ms is None else f"{link.handshake_ms:.0f} ms"
+    yield duration(link.age_seconds)
+    yield str(link.migrations)
+
+
+def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title)
+    for row in rows:
         # Text, not markup: a principal's name is not ours to interpret.
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(cell) for cell in row))
     return table
 
 
-def _facts(rows: Iterable[tuple[str, str]]) -> Table:
+def _grid(rows: Iterable[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
     for label, value in rows:
         table.add_row(Text(label), Text(value))
@@ -124,24 +216,3 @@ def _list(items: Iterable[str]) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
-
-
-def size(count: float) -> str:
-    """1536 → 1.5 KiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
-def duration(seconds: float) -> str:
-    """3700 → 1 h 1 min."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"

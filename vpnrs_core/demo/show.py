@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vpnrs_core.cli.status_table import show as show_status
-from vpnrs_core.cli.status_table import size
+from vpnrs_core.cli.words import size
 from vpnrs_core.demo.report import DemoReport, DemoStep, Nat64Page
 from vpnrs_core.engine.status import InstanceStatus
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.models import ClientConfig
 from vpnrs_core.engine.backoff import Backoff, BackoffRules
 from vpnrs_core.engine.containment import describe
-from vpnrs_core.engine.report import engine_of, link_status, session_status
+from vpnrs_core.engine.report import engine_of, link_samples, link_status, session_status
 from vpnrs_core.engine.tunnel import ClientSideLink, Tunnel
 from vpnrs_core.errors import AuthRejected, HostError, PeerError, PluginError, VpnrsError
 from vpnrs_core.events import Connected, ConnectFailed, Disconnected
@@ -22,6 +22,7 @@ from vpnrs_core.interfaces import (
     Refuse,
     ResumeTicket,
     RetryClass,
+    Sample,
     Session,
     SessionProtocol,
     retry_class,
@@ -176,6 +177,8 @@ class Client:
         if protocol is None:
             connection.close(0, "unknown protocol")
             raise PluginError(f"the server chose protocol {connection.alpn!r}, which no loaded plugin speaks")
+        book = instance.vitals.book
+        book.arrived(connection, started)
         link = self._link = ClientSideLink(instance, self._tunnel, connection)
         request = asyncio.create_task(protocol.request(connection, self._wish(), link))
         link.on_error = request.cancel
@@ -190,6 +193,7 @@ class Client:
             raise link.error from None
         finally:
             up.cancel()
+            book.left(connection)
             self._keep_ticket(link)
             await link.close()
 
@@ -232,13 +236,30 @@ class Client:
 
     # Status
 
+    def samples(self) -> Iterable[Sample]:
+        since = self._connected_at
+        yield _gauge("vpnrs_connected", "1 while the tunnel is up, else 0", since is not None)
+        up = 0.0 if since is None else self._instance.loop.time() - since
+        yield _gauge("vpnrs_connected_seconds", "how long the connection has been up, 0: it is not", up)
+        record, link = self._tunnel.record, self._link
+        if record is not None and record.granted.expires is not None:
+            help = "when the session's credential expires, POSIX time"
+            yield _gauge("vpnrs_next_expiry_timestamp_seconds", help, record.granted.expires)
+        if link is not None and link.peer is not None and link.port is not None:
+            yield from link_samples(link.port, link.control)
+
     def status(self) -> Mapping[str, Any]:
         now, link, tunnel = self._instance.loop.time(), self._link, self._tunnel
         port = link.port if link is not None and link.peer is not None else None
-        session = None
+        session: dict[str, Any] | None = None
+        links: list[dict[str, Any]] = []
         if tunnel.record is not None and tunnel.peer is not None:
-            links = [link_status(port, link.control, self._config.transport)] if link is not None and port else []
-            session = session_status(tunnel.record, tunnel.peer, now - tunnel.opened_at, not links, links)
+            vitals = self._instance.vitals
+            if link is not None and port is not None:
+                life = vitals.book.lives.get(port)
+                links.append(link_status(port, link.control, self._config.transport, life, now))
+            rates = vitals.rates(tunnel.peer, tunnel.peer.counters)
+            session = session_status(tunnel.record, tunnel.peer, now - tunnel.opened_at, links, rates)
         return {
             "state": self._state,
             "engine": engine_of([port] if port is not None else []),
@@ -253,6 +274,10 @@ class Client:
                 "next_try_seconds": None if self._next_try is None else round(max(0.0, self._next_try - now), 3),
             },
         }
+
+
+def _gauge(name: str, help: str, value: float) -> Sample:
+    return Sample(name, "gauge", "seconds" if name.endswith("_seconds") else "", help, {}, float(value))
 
 
 _ADVICE = {

@@ -14,7 +14,18 @@ from vpnrs_core.counters import Registry
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.logs import LOGGER
 from vpnrs_core.events import Event
-from vpnrs_core.interfaces import Address, Counter, Sample, Seconds, Session, Store, StoreUnavailable, Value
+from vpnrs_core.interfaces import (
+    Address,
+    Counter,
+    Gauge,
+    Histogram,
+    Sample,
+    Seconds,
+    Session,
+    Store,
+    StoreUnavailable,
+    Value,
+)
 
 
 class InstanceView(Protocol):
@@ -78,6 +89,12 @@ class PluginContext:
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
         return self._instance.counters.counter(self._plugin, name, help, labels)
+
+    def gauge(self, name: str, help: str, labels: Sequence[str] = (), unit: str = "") -> Gauge:
+        return self._instance.counters.gauge(self._plugin, name, help, labels, unit)
+
+    def histogram(self, name: str, help: str, bounds: Sequence[float], unit: str = "seconds") -> Histogram:
+        return self._instance.counters.histogram(self._plugin, name, help, bounds, unit)
 
     def samples(self) -> Iterable[Sample]:
         return self._instance.counters.samples()

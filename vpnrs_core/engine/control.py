@@ -1,12 +1,23 @@
-"""The requests that every instance answers itself, `core.status` and `core.stop`, and asking any from inside."""
+"""The requests that every instance answers itself, `core.status` and the like, and asking any from inside."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from vpnrs_core.engine.status import InstanceStatus, StatusRequest, Stopping, StopRequest
+from vpnrs_core.engine.logs import LOGGER, change_logging
+from vpnrs_core.engine.status import (
+    InstanceStatus,
+    LogRequest,
+    LogState,
+    StatusRequest,
+    Stopping,
+    StopRequest,
+    SummaryStatus,
+    summary_of,
+)
 from vpnrs_core.errors import ConfigError
 from vpnrs_core.interfaces import ControlRequest
 
@@ -24,12 +35,23 @@ def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
     async def status(_: StatusRequest) -> InstanceStatus:
         return InstanceStatus.model_validate(instance.status())
 
+    async def summary(_: StatusRequest) -> SummaryStatus:
+        return summary_of(InstanceStatus.model_validate(instance.status()))
+
+    async def log(request: LogRequest) -> LogState:
+        level, style = change_logging(request.level, request.format)
+        if request.level or request.format:
+            logging.getLogger(LOGGER).info("logging: level %s, format %s", level, style)
+        return LogState(level=level, format=style)
+
     async def stop(_: StopRequest) -> Stopping:
         instance.stop("vpnrs stop")
         return Stopping(pid=os.getpid())
 
     return {
         "core.status": ControlRequest("status", StatusRequest, status, True),
+        "core.summary": ControlRequest("summary", StatusRequest, summary, True),
+        "core.log": ControlRequest("log", LogRequest, log, False),
         "core.stop": ControlRequest("stop", StopRequest, stop, False),
     }
 

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -26,13 +26,14 @@ from vpnrs_core.engine.logs import LOGGER, log_event
 from vpnrs_core.engine.needs import merge_needs
 from vpnrs_core.engine.server import Server
 from vpnrs_core.engine.services import ServiceRunner
+from vpnrs_core.engine.vitals import Vitals
 from vpnrs_core.errors import ConfigError, HostError, VpnrsError
 from vpnrs_core.events import InstanceStarted, InstanceStopping
 from vpnrs_core.host.notify import Notifier
 from vpnrs_core.host.rundir import RunDir
 from vpnrs_core.host.setup import HostSetup
 from vpnrs_core.host.tun import Tun
-from vpnrs_core.interfaces import Address, ControlRequest, HostNeeds, Session, Store
+from vpnrs_core.interfaces import Address, ControlRequest, HostNeeds, Sample, Session, Store
 from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
 from vpnrs_core.plugins.load import Plugins, load_plugins
 from vpnrs_core.plugins.manager import call_each
@@ -52,6 +53,9 @@ class Role(Protocol):
         """Tell all peers, end all sessions. Called also when `start` failed half-way."""
 
     def sessions(self) -> Sequence[Session]: ...
+    def samples(self) -> Iterable[Sample]:
+        """What only this role counts."""
+
     def status(self) -> Mapping[str, Any]:
         """Fields of engine.status.InstanceStatus: state, and server or client."""
 
@@ -69,6 +73,7 @@ class Instance:
         self.reporter = FailureReporter(self.bus)
         self.counters = Registry()
         self.drops = DropCounts(self._undeclared_reason)
+        self.vitals = Vitals(self)
         self.plugins: Plugins
         self.selection: Selection
         self.needs: HostNeeds
@@ -87,6 +92,7 @@ class Instance:
     async def run(self) -> None:
         """Start, run until asked to stop, undo everything. Raises VpnrsError."""
         self.bus.listen(log_event)
+        self.bus.listen(self.vitals.tally.heard)
         self.loop.set_exception_handler(self._unhandled)
         notifier = Notifier()
         async with AsyncExitStack() as stack:
@@ -125,6 +131,7 @@ class Instance:
         self.plugins = load_plugins(self.configuration, self._context, enable=self._enable, block=self._block)
         for line in self.plugins.warnings:
             logging.getLogger(LOGGER).warning(line)
+        self.vitals.tally.declare(self.plugins.events)
         self._close_declarations()
         self._check_plugins()
         self.selection = select(self.configuration, self.plugins.registry)
@@ -137,12 +144,14 @@ class Instance:
         self.pipeline = part.make_pipeline(
             [StageSpec(entry.owner, entry.object) for entry in self.plugins.registry.all("packet_stages")]
         )
-        self.counters.source(self.drops.samples)
-        self.counters.source(self.pipeline.samples)
+        for source in (self.vitals.samples, self.drops.samples, self.pipeline.samples, part.samples):
+            self.counters.source(source)
         self.datapath = Datapath(
             self.tun, self.pipeline, self.drops, self.selection.scheduler, self.reporter, self.fail
         )
         stack.callback(self.datapath.stop)
+        self.vitals.history.start()
+        stack.callback(self.vitals.history.stop)
         await self._start_sockets(stack, rundir.path)
         services = ServiceRunner([(e.owner, e.object) for e in self.plugins.registry.all("services")], self.bus)
         stack.push_async_callback(services.stop)
@@ -250,7 +259,10 @@ class Instance:
                 "name": self.tun.name,
                 "mtu": self._tun_mtu(),
                 "offloads": sorted(self.tun.offloads),
+                "frames_read": self.tun.moved.frames_read,
+                "frames_written": self.tun.moved.frames_written,
             },
             "drops": self.drops.nonzero(),
+            **(self.vitals.status() if hasattr(self, "pipeline") else {}),
             **part,
         }

@@ -1,4 +1,5 @@
-"""The instance's local sockets: `status` for questions, `control` for commands of root or the instance's own user."""
+"""The instance's local sockets: `status` for questions, `control` for commands of root or the instance's own user,
+`summary` for everybody."""
 
 from __future__ import annotations
 
@@ -26,10 +27,11 @@ log = logging.getLogger("vpnrs.local")
 MAX_CLIENTS = 32
 _PAUSE = 0.5
 _UCRED = struct.Struct("3i")
+_MODES = {protocol.STATUS: 0o660, protocol.CONTROL: 0o600, protocol.SUMMARY: 0o666}
 
 
 class LocalSockets:
-    """Serves `handlers` (complete name, `core.status`, → request) on the two sockets in `directory`.
+    """Serves `handlers` (complete name, `core.status`, → request) on the sockets in `directory`.
 
     A client that does not finish its request, or take its answer, within `patience` seconds is dropped, as is one
     that comes when `max_clients` are connected to the same socket."""
@@ -47,13 +49,13 @@ class LocalSockets:
         self._max_clients = max_clients
         self._patience = patience
         self._listening: list[socket.socket] = []
-        self._clients: dict[str, set[asyncio.Task[None]]] = {protocol.STATUS: set(), protocol.CONTROL: set()}
+        self._clients: dict[str, set[asyncio.Task[None]]] = {name: set() for name in _MODES}
 
     async def start(self) -> None:
-        """Open both. Raises HostError; then neither is left behind."""
+        """Open all. Raises HostError; then none is left behind."""
         try:
-            await self._open(protocol.STATUS, 0o660)
-            await self._open(protocol.CONTROL, 0o600)
+            for name, mode in _MODES.items():
+                await self._open(name, mode)
         except OSError as error:
             await self.close()
             raise HostError(
@@ -61,7 +63,7 @@ class LocalSockets:
             ) from error
 
     async def close(self) -> None:
-        """End all conversations and remove both sockets."""
+        """End all conversations and remove the sockets."""
         for listening in self._listening:
             asyncio.get_running_loop().remove_reader(listening)
             listening.close()
@@ -87,7 +89,7 @@ class LocalSockets:
             raise
         finally:
             os.umask(before)
-        if mode & 0o060:
+        if mode & 0o070 == 0o060:
             _share(path)
         os.chmod(path, mode)
 
@@ -168,6 +170,8 @@ class LocalSockets:
         if handler is None:
             hint = nearest(str(name), list(self._handlers))
             return protocol.error(number, protocol.UNKNOWN_REQUEST, f"there is no request {name!r}; {hint}")
+        if socket_name == protocol.SUMMARY and name not in protocol.OPEN_REQUESTS:
+            return protocol.error(number, protocol.NOT_ALLOWED, f"{name} is not for everybody: ask on another socket")
         if socket_name == protocol.STATUS and not handler.reads_only:
             return protocol.error(number, protocol.NOT_ALLOWED, f"{name} changes something; ask on the control socket")
         try:

@@ -15,10 +15,13 @@ from vpnrs_core.host.rundir import base_directory, instance_directory, running_p
 class LocalClient:
     """A connection to a running instance, opened by the first call. `timeout` is seconds for each call.
 
-    The status socket answers what only reads; "control" is for root and the instance's own user."""
+    The status socket answers what only reads; "control" is for root and the instance's own user, "summary" for all."""
 
     def __init__(
-        self, instance: str = "default", socket: Literal["status", "control"] = "status", timeout: float = 10.0
+        self,
+        instance: str = "default",
+        socket: Literal["status", "control", "summary"] = "status",
+        timeout: float = 10.0,
     ) -> None:
         self.instance = instance
         self._name = socket
@@ -48,7 +51,9 @@ class LocalClient:
             connection.settimeout(self._timeout)
             connection.sendall(protocol.request(self._number, request_name, request))
             answer = protocol.unpack(
-                _receive(connection, protocol.body_size(_receive(connection, protocol.HEADER.size)))
+                _receive(
+                    connection, protocol.body_size(_receive(connection, protocol.HEADER.size), protocol.MAX_ANSWER)
+                )
             )
         except TimeoutError:
             self.close()
@@ -79,11 +84,15 @@ class LocalClient:
         except PermissionError:
             connection.close()
             who = "root or a member of the group vpnrs" if self._name == protocol.STATUS else "root"
-            raise HostError(f"{path}: no permission to ask instance {self.instance!r}; be {who}") from None
+            raise NoPermission(f"{path}: no permission to ask instance {self.instance!r}; be {who}") from None
         except OSError as error:
             connection.close()
             raise HostError(f"{path}: cannot reach instance {self.instance!r}: {error.strerror or error}") from None
         return connection
+
+
+class NoPermission(HostError):
+    """This user may not ask on that socket."""
 
 
 def not_running(instance: str) -> NotRunning:

@@ -9,10 +9,15 @@ from typing import Any, Final
 
 VERSION: Final = 1
 MAX_MESSAGE: Final = 1 << 20
+# Answers may be larger: a status has a few KiB for each session.
+MAX_ANSWER: Final = 64 << 20
 HEADER: Final = struct.Struct(">I")
 
 STATUS: Final = "status"
 CONTROL: Final = "control"
+SUMMARY: Final = "summary"
+# What everybody on this host may ask: it names no principal and no address.
+OPEN_REQUESTS: Final = frozenset({"core.summary"})
 
 # Error codes of a response.
 BAD_REQUEST: Final = "bad_request"
@@ -26,19 +31,19 @@ class BadMessage(ValueError):
     """The other side sent what is not a message of this protocol."""
 
 
-def pack(message: Mapping[str, Any]) -> bytes:
-    """Length (4 bytes, big-endian) and JSON. Raises BadMessage beyond 1 MiB."""
+def pack(message: Mapping[str, Any], limit: int = MAX_MESSAGE) -> bytes:
+    """Length (4 bytes, big-endian) and JSON. Raises BadMessage beyond `limit` bytes."""
     body = json.dumps(message, separators=(",", ":")).encode()
-    if len(body) > MAX_MESSAGE:
-        raise BadMessage(f"message of {len(body)} bytes is larger than {MAX_MESSAGE}")
+    if len(body) > limit:
+        raise BadMessage(f"message of {len(body)} bytes is larger than {limit}")
     return HEADER.pack(len(body)) + body
 
 
-def body_size(header: bytes) -> int:
-    """Bytes that follow the header. Raises BadMessage beyond 1 MiB."""
+def body_size(header: bytes, limit: int = MAX_MESSAGE) -> int:
+    """Bytes that follow the header. Raises BadMessage beyond `limit` bytes."""
     size: int = HEADER.unpack(header)[0]
-    if size > MAX_MESSAGE:
-        raise BadMessage(f"message of {size} bytes is larger than {MAX_MESSAGE}")
+    if size > limit:
+        raise BadMessage(f"message of {size} bytes is larger than {limit}")
     return size
 
 
@@ -60,7 +65,7 @@ def request(number: int, name: str, body: Mapping[str, Any]) -> bytes:
 
 
 def result(number: Any, value: Any) -> bytes:
-    return pack({"v": VERSION, "id": number, "ok": True, "result": value})
+    return pack({"v": VERSION, "id": number, "ok": True, "result": value}, MAX_ANSWER)
 
 
 def error(number: Any, code: str, text: str) -> bytes:

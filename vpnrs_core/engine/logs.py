@@ -104,11 +104,31 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def set_up_logging(level: str, style: Literal["human", "json"], stream: TextIO | None = None) -> logging.Logger:
+Style = Literal["human", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+
+def change_logging(level: Level | None = None, style: Style | None = None) -> tuple[Level, Style]:
+    """Set what is given, from the next line on → what is in force."""
+    logger = logging.getLogger(LOGGER)
+    if level is not None:
+        logger.setLevel(level.upper())
+    for handler in logger.handlers if style is not None else ():
+        handler.setFormatter(_formatter(style))
+    is_json = any(isinstance(handler.formatter, JsonFormatter) for handler in logger.handlers)
+    names: dict[int, Level] = {10: "debug", 20: "info", 30: "warning", 40: "error"}
+    return names[logger.getEffectiveLevel()], "json" if is_json else "human"
+
+
+def _formatter(style: Style | None) -> logging.Formatter:
+    return JsonFormatter() if style == "json" else HumanFormatter()
+
+
+def set_up_logging(level: str, style: Style, stream: TextIO | None = None) -> logging.Logger:
     """Log to stderr. `level` is a logging level's name in any case."""
     logger = logging.getLogger(LOGGER)
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if style == "json" else HumanFormatter())
+    handler.setFormatter(_formatter(style))
     logger.handlers = [handler]
     # What the loop itself has to say (a task that failed unseen) is a line like the others.
     logging.getLogger("asyncio").handlers = [handler]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.models import ServerConfig
@@ -23,6 +23,7 @@ from vpnrs_core.interfaces import (
     Door,
     Listener,
     Refuse,
+    Sample,
     Session,
     SessionProtocol,
 )
@@ -88,6 +89,7 @@ class Server:
             instance.reporter,
             config.session.resume_window,
             config.tun.mtu,
+            instance.vitals.book,
         )
         self._gate = self._make_gate(self._live, await self._fingerprint_key())
         self._listener = await instance.selection.transport.listen(
@@ -114,6 +116,22 @@ class Server:
     def sessions(self) -> Sequence[Session]:
         return list(self._live.table) if self._live is not None else []
 
+    def samples(self) -> Iterable[Sample]:
+        records = list(self._live.table) if self._live is not None else []
+        parked = sum(record.parked_at is not None for record in records)
+        for state, count in (("active", len(records) - parked), ("parked", parked)):
+            yield Sample("vpnrs_sessions", "gauge", "", "sessions by state", {"state": state}, count)
+        limit = self._config.session.max_sessions
+        yield Sample("vpnrs_sessions_limit", "gauge", "", "[session] max_sessions", {}, limit)
+        for prefix, leased, leasable in self._allocator.usage():
+            labels = {"pool": prefix}
+            yield Sample("vpnrs_pool_leased", "gauge", "", "addresses in use", labels, leased)
+            yield Sample("vpnrs_pool_leasable", "gauge", "", "addresses that can be in use at once", labels, leasable)
+        expiries = [record.granted.expires for record in records if record.granted.expires is not None]
+        if expiries:
+            help = "when the first session's credential expires, POSIX time"
+            yield Sample("vpnrs_next_expiry_timestamp_seconds", "gauge", "seconds", help, {}, min(expiries))
+
     def status(self) -> Mapping[str, Any]:
         running = list(self._live.running.values()) if self._live is not None else []
         return {
@@ -135,9 +153,13 @@ class Server:
         return {name: n for name, n in listener.door().items() if n} if isinstance(listener, Door) else {}
 
     def _session_status(self, running: Running) -> dict[str, Any]:
-        links = [link_status(port, link.notify, self._config.transport) for port, link in running.links.items()]
-        age = self._instance.loop.time() - running.opened_at
-        return session_status(running.record, running.peer, age, running.record.parked_at is not None, links)
+        vitals, now = self._instance.vitals, self._instance.loop.time()
+        links = [
+            link_status(port, link.notify, self._config.transport, vitals.book.lives.get(port), now)
+            for port, link in running.links.items()
+        ]
+        rates = vitals.rates(running.peer, running.peer.counters)
+        return session_status(running.record, running.peer, now - running.opened_at, links, rates)
 
     # Connections
 
@@ -153,6 +175,8 @@ class Server:
     async def _serve(self, connection: Connection, protocol: SessionProtocol, gate: ServerGate) -> None:
         """What a protocol raises closes this connection only."""
         bus, source = self._instance.bus, connection.path.remote
+        book = self._instance.vitals.book
+        book.arrived(connection, self._instance.loop.time())
         bus.emit(ConnectionOpened(source=source, transport=self._config.transport, alpn=connection.alpn))
         reason = "ended"
         try:
@@ -162,6 +186,7 @@ class Server:
             self._instance.reporter.report(protocol.NAME, "serve", exc, self._instance.loop.time())
             connection.close(1, "internal error")
         finally:
+            book.left(connection)
             bus.emit(ConnectionClosed(source=source, reason=reason))
 
     # Set-up

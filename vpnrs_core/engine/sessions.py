@@ -13,6 +13,7 @@ from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.datapath import Datapath
 from vpnrs_core.engine.judge import DEADLINE
 from vpnrs_core.engine.link import LinkPort
+from vpnrs_core.engine.linkbook import LinkBook
 from vpnrs_core.engine.renewal import LeaseRenewal, granted_addresses
 from vpnrs_core.events import PathChanged, SessionChanged, SessionClosed, SessionParked
 from vpnrs_core.interfaces import (
@@ -23,6 +24,7 @@ from vpnrs_core.interfaces import (
     Lease,
     PathFacts,
     Refuse,
+    Seconds,
     Wrapper,
 )
 from vpnrs_core.pipeline.pipeline import Peer, Pipeline
@@ -71,7 +73,11 @@ class ServerLink:
         self.port.heard(codec, body)
 
     def path_changed(self, path: PathFacts) -> None:
+        self._sessions.book.moved(self.port, path)
         self._sessions.bus.emit(PathChanged(session=self.session.id, local=path.local, remote=path.remote))
+
+    def measured(self, rtt: Seconds) -> None:
+        self._sessions.book.measured(rtt)
 
     def closed(self, reason: str, *, graceful: bool = False) -> None:
         if not self._closed:
@@ -91,12 +97,14 @@ class ServerSessions:
         reporter: FailureReporter,
         resume_window: float,
         default_mtu: int,
+        book: LinkBook,
     ) -> None:
         self.table = SessionTable(os.urandom, resume_window)
         self.running: dict[str, Running] = {}
         self.datapath = datapath
         self.bus = bus
         self.default_mtu = default_mtu
+        self.book = book
         self._pipeline = pipeline
         self._allocator = allocator
         self._reporter = reporter
@@ -128,6 +136,7 @@ class ServerSessions:
         record = running.record
         if record.id not in self._renewing and self._renewal.needed(record):
             self._renewing[record.id] = self._loop.create_task(self._renewal.keep(record))
+        self.book.up(link.port)
         self.datapath.attach(running.peer, link.port)
         self._set_timer()
 
@@ -274,6 +283,7 @@ class ServerSessions:
 
     def _detach(self, running: Running, port: LinkPort) -> ServerLink | None:
         self.datapath.detach(running.peer, port)
+        self.book.down(port)
         return running.links.pop(port, None)
 
     def release(self, session: str, leases: tuple[Lease, ...]) -> None:

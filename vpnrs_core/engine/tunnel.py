@@ -26,6 +26,7 @@ from vpnrs_core.interfaces import (
     PathFacts,
     Principal,
     Refuse,
+    Seconds,
     Wrapper,
 )
 from vpnrs_core.pipeline.pipeline import Peer
@@ -185,7 +186,12 @@ class ClientSideLink:
 
     def path_changed(self, path: PathFacts) -> None:
         session = self.latest.session if self.latest is not None else ""
+        if self.port is not None:
+            self._instance.vitals.book.moved(self.port, path)
         self._instance.bus.emit(PathChanged(session=session, local=path.local, remote=path.remote))
+
+    def measured(self, rtt: Seconds) -> None:
+        self._instance.vitals.book.measured(rtt)
 
     async def close(self) -> None:
         """The connection is gone."""
@@ -194,6 +200,7 @@ class ClientSideLink:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.peer is not None and self.port is not None:
             self._instance.datapath.detach(self.peer, self.port)
+            self._instance.vitals.book.down(self.port)
         self.peer = None
 
     def _apply(self, granted: Granted) -> None:
@@ -211,6 +218,7 @@ class ClientSideLink:
             return
         if self.peer is None and self.port is not None:
             self.peer = peer
+            self._instance.vitals.book.up(self.port)
             self._instance.datapath.attach(peer, self.port)
             self.up.set()
 

@@ -115,7 +115,7 @@ class RunDir:
 def _lock(instance: str, path: Path) -> int:
     """A descriptor that holds the lock of the file that is at its path now."""
     while True:
-        path.mkdir(mode=0o750, exist_ok=True)
+        path.mkdir(mode=0o751, exist_ok=True)
         try:
             fd = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except FileNotFoundError:
@@ -142,8 +142,9 @@ def _lock(instance: str, path: Path) -> int:
 
 
 def _share(path: Path) -> None:
-    """0750, and for the members of the group `vpnrs` where there is one."""
-    os.chmod(path, 0o750)
+    """For the members of the group `vpnrs` where there is one. All others may only pass through, to the socket that is
+    open to everybody: what else is inside has modes of its own."""
+    os.chmod(path, 0o751)
     try:
         os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
     except (KeyError, PermissionError):

@@ -14,13 +14,15 @@ import pytun
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.host.names import valid_tun_name
-from vpnrs_core.interfaces.tun import OFFLOADS
+from vpnrs_core.interfaces.tun import OFFLOADS, TunCounters
 
 DEFAULT_NAME: Final = "vpnrs%d"
 DEVICE: Final = "/dev/net/tun"
 
 # The vnet header and the largest IP packet that its length fields can say, rounded up.
 READ_SIZE: Final = 65_550
+
+_VNET: Final = 10
 
 _TUNSETOFFLOAD: Final = 0x400454D0
 _TUNSETVNETLE: Final = 0x400454DC
@@ -47,6 +49,7 @@ class Tun:
         self.name: str = device.name
         self.offloads = offloads
         self.write_failures: Counter[int] = Counter()
+        self.moved = TunCounters()
 
     @classmethod
     def open(cls, name: str = DEFAULT_NAME, *, offload: bool = True, limit: frozenset[str] = OFFLOADS) -> Tun:
@@ -85,21 +88,25 @@ class Tun:
             if error.errno in _GONE:
                 raise self._gone() from error
             raise HostError(f"reading from {self.name} failed: {error.strerror}") from error
+        self.moved.frames_read += len(frames)
+        self.moved.bytes_read += total - _VNET * len(frames)
         return frames
 
     def write_batch(self, frames: Sequence[bytes]) -> int:
         """→ how many frames were written; see interfaces.TunDevice."""
-        written = 0
+        written = total = 0
         write, fd = os.write, self._fd
         for frame in frames:
             try:
-                write(fd, frame)
+                total += write(fd, frame)
             except OSError as error:
                 if error.errno in _GONE:
                     raise self._gone() from error
                 self.write_failures[error.errno or 0] += 1
             else:
                 written += 1
+        self.moved.frames_written += written
+        self.moved.bytes_written += total - _VNET * written
         return written
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from vpnrs_core.interfaces.authenticator import (
 )
 from vpnrs_core.interfaces.codec import Codec, CodecOut, PacketCodec, Wrapper, WrapperCodec
 from vpnrs_core.interfaces.common import Address, Code, Network, Refuse, RetryClass, Seconds, retry_class
-from vpnrs_core.interfaces.context import Context, Counter, Sample
+from vpnrs_core.interfaces.context import Context, Counter, Gauge, Histogram, Sample
 from vpnrs_core.interfaces.control import ControlRequest
 from vpnrs_core.interfaces.engine import EngineConnection, EngineEvent, QuicEngine, QuicSettings
 from vpnrs_core.interfaces.grant import Contribution, GrantContributor, Principal, Rate
@@ -70,8 +70,9 @@ from vpnrs_core.interfaces.transport import (
     PeerIdentity,
     Streams,
     Transport,
+    TransportFacts,
 )
-from vpnrs_core.interfaces.tun import TunDevice
+from vpnrs_core.interfaces.tun import TunCounters, TunDevice
 from vpnrs_core.packet.packet import Packet
 
 __all__ = [
@@ -105,9 +106,11 @@ __all__ = [
     "Files",
     "Finding",
     "Gate",
+    "Gauge",
     "GrantContributor",
     "GrantListener",
     "Granted",
+    "Histogram",
     "HostNeeds",
     "Lane",
     "Lease",
@@ -150,6 +153,8 @@ __all__ = [
     "StoreUnavailable",
     "Streams",
     "Transport",
+    "TransportFacts",
+    "TunCounters",
     "TunDevice",
     "TunStage",
     "TunStageFactory",

@@ -17,16 +17,27 @@ class Counter(Protocol):
     def add(self, n: int = 1, *labels: str) -> None: ...
 
 
+class Gauge(Protocol):
+    def set(self, value: float, *labels: str) -> None: ...
+
+
+class Histogram(Protocol):
+    def observe(self, value: float) -> None: ...
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One value of one counter or gauge at this moment. `unit` is a base unit (bytes, seconds) or empty."""
+    """One value of one metric at this moment. `unit` is a base unit (bytes, seconds) or empty, and then the name ends
+    in it. A histogram's `value` is the sum of all that was observed; `buckets` are upper bounds, the last one infinite,
+    each with how many values were not above it."""
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram", "info"]
     unit: str
     help: str
     labels: Mapping[str, str]
     value: float
+    buckets: Sequence[tuple[float, int]] = ()
 
 
 class Context(Protocol):
@@ -62,8 +73,14 @@ class Context(Protocol):
         """Declare a counter `vpnrs_<plugin>_<name>`: in the plugin's constructor or a hook. ValueError afterwards, and
         for a bad or repeated name."""
 
+    def gauge(self, name: str, help: str, labels: Sequence[str] = (), unit: str = "") -> Gauge:
+        """As `counter`, for a value that goes up and down. With a `unit` (bytes, seconds) the name ends in it."""
+
+    def histogram(self, name: str, help: str, bounds: Sequence[float], unit: str = "seconds") -> Histogram:
+        """As `counter`, for a distribution; `bounds` are the buckets' upper bounds, ascending."""
+
     def samples(self) -> Iterable[Sample]:
-        """Every counter and gauge of the instance at this moment, the core's and all plugins'."""
+        """Every metric of the instance at this moment, the core's and all plugins'."""
 
     def emit(self, event: Event) -> None:
         """Tell the log and all subscribers. Its time is set if it is 0."""

@@ -94,6 +94,9 @@ class OpenedLink(Protocol):
     def path_changed(self, path: PathFacts) -> None:
         """The connection's path is another, or its facts are: what fits may have changed."""
 
+    def measured(self, rtt: Seconds) -> None:
+        """A round trip of the control stream, for the statistics: what a protocol that measures none never calls."""
+
     def closed(self, reason: str, *, graceful: bool = False) -> None:
         """The link is gone; called once for every link that was opened, on every path. `graceful`: the peer said
         goodbye, so its leases are free at once; otherwise the session is parked when this was its last link."""
@@ -130,6 +133,10 @@ class LinkControl(Protocol):
     @property
     def rtt(self) -> Seconds | None:
         """Smoothed, measured on the control stream; None: not yet, or the protocol does not measure it."""
+
+    @property
+    def rtt_variation(self) -> Seconds | None:
+        """Its mean deviation (RFC 6298)."""
 
     def message(self, codec: str, body: bytes) -> None:
         """Send a codec's own message."""
@@ -168,6 +175,7 @@ class ClientLink(Protocol):
     def writable(self) -> None: ...
     def ext(self, codec: str, body: bytes) -> None: ...
     def path_changed(self, path: PathFacts) -> None: ...
+    def measured(self, rtt: Seconds) -> None: ...
 
 
 class SessionProtocol(Protocol):

@@ -133,6 +133,15 @@ class Door(Protocol):
         `version_negotiation`); packets dropped, by reason."""
 
 
+@runtime_checkable
+class TransportFacts(Protocol):
+    """What a transport may have besides: its own counts."""
+
+    def facts(self) -> Mapping[str, int]:
+        """Of all its sockets since the start, closed ones too: `udp_packets_in`, `udp_bytes_in`, `…_out`,
+        `udp_packets_lost`, `udp_packets_too_large`."""
+
+
 class Transport(Protocol):
     NAME: ClassVar[str]
     LACKS: ClassVar[frozenset[Literal["datagrams", "migration", "sockets", "client_certificates", "streams"]]]

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 # What `TunDevice.offloads` may hold: super-packets of TCP or UDP over IPv4 or IPv6.
 OFFLOADS = frozenset({"tcp4", "tcp6", "udp4", "udp6"})
+
+
+@dataclass(slots=True)
+class TunCounters:
+    """What passed the device since it was opened: frames, super-packets counting once, and their IP bytes."""
+
+    frames_read: int = 0
+    bytes_read: int = 0
+    frames_written: int = 0
+    bytes_written: int = 0
 
 
 class TunDevice(Protocol):
@@ -24,6 +35,10 @@ class TunDevice(Protocol):
     @property
     def write_failures(self) -> Mapping[int, int]:
         """errno → frames that the kernel refused since the device was opened."""
+
+    @property
+    def moved(self) -> TunCounters:
+        """The same counts as the kernel's own of the interface."""
 
     def fileno(self) -> int:
         """Readable when there are frames, for `loop.add_reader`."""

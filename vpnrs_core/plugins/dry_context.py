@@ -11,12 +11,18 @@ from typing import Any, Literal
 from vpnrs_core.builtin.memory import MemoryStore
 from vpnrs_core.config.models import Configuration
 from vpnrs_core.events import Event
-from vpnrs_core.interfaces import Address, Context, Counter, Sample, Session, Store
+from vpnrs_core.interfaces import Address, Context, Counter, Gauge, Histogram, Sample, Session, Store
 
 
 class _Uncounted:
     def add(self, n: int = 1, *labels: str) -> None:
         """Nothing happens in a check that anyone could read."""
+
+    def set(self, value: float, *labels: str) -> None:
+        """As `add`."""
+
+    def observe(self, value: float) -> None:
+        """As `add`."""
 
 
 class DryContext:
@@ -59,6 +65,12 @@ class DryContext:
         return None
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
+        return _Uncounted()
+
+    def gauge(self, name: str, help: str, labels: Sequence[str] = (), unit: str = "") -> Gauge:
+        return _Uncounted()
+
+    def histogram(self, name: str, help: str, bounds: Sequence[float], unit: str = "seconds") -> Histogram:
         return _Uncounted()
 
     def samples(self) -> Iterable[Sample]:

@@ -357,9 +357,11 @@ class AioquicConnection:
         return {
             "engine": "aioquic",
             "fast_path": int(self._fast is not None),
+            "congestion_controller": self._connection.configuration.congestion_control_algorithm,
             "congestion_window": controller.congestion_window,
             "bytes_in_flight": controller.bytes_in_flight,
             "rtt": self.rtt() or 0.0,
+            "packets_sent": sent,
             "packets_lost": self._lost,
             "loss": self._lost / sent if sent else 0.0,
             "oversized": self._oversized,

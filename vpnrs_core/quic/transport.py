@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -71,6 +72,7 @@ class QuicTransport:
         self._engines = engines
         self._identity = identity or ServerIdentity()
         self._drivers: set[Driver] = set()
+        self._closed_counts: Counter[str] = Counter()
         self._underlay: dict[str, None] = {}
         self.on_underlay: Callable[[], None] | None = None
 
@@ -124,6 +126,13 @@ class QuicTransport:
 
     def underlay(self) -> Iterable[Network | str]:
         return list(self._underlay)
+
+    def facts(self) -> Mapping[str, int]:
+        """interfaces.TransportFacts."""
+        total = Counter(self._closed_counts)
+        for driver in self._drivers:
+            total.update(counts(driver))
+        return total
 
     async def close(self) -> None:
         await asyncio.gather(*(driver.close() for driver in self._drivers))
@@ -211,7 +220,11 @@ class QuicTransport:
 
     def _keep(self, driver: Driver) -> None:
         self._drivers.add(driver)
-        driver.closed.add_done_callback(lambda _: self._drivers.discard(driver))
+        driver.closed.add_done_callback(lambda _: self._forget(driver))
+
+    def _forget(self, driver: Driver) -> None:
+        self._drivers.discard(driver)
+        self._closed_counts.update(counts(driver))
 
     def _heading_for(self, host: str) -> None:
         """Routes into the tunnel must leave out whatever is dialled, and hear of it before the first packet."""
@@ -219,6 +232,11 @@ class QuicTransport:
             self._underlay[host] = None
             if self.on_underlay is not None:
                 self.on_underlay()
+
+
+def counts(driver: Driver) -> dict[str, int]:
+    """The part of a driver's facts that counts something."""
+    return {name: value for name, value in driver.facts().items() if name.startswith("udp_")}
 
 
 async def _unbound(family: socket.AddressFamily, via: str | None) -> socket.socket:

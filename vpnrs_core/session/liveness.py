@@ -19,6 +19,7 @@ class Liveness:
     def __init__(self, now: Seconds) -> None:
         self.heard = now
         self.rtt: Seconds | None = None
+        self.rtt_variation: Seconds | None = None
         self._next_ping = now
         self._next_id = 0
         self._sent: dict[int, Seconds] = {}
@@ -37,12 +38,19 @@ class Liveness:
             del self._sent[next(iter(self._sent))]
         return (ping,)
 
-    def pong(self, id: int, now: Seconds) -> None:
-        """Smooth the RTT as RFC 6298 does. A PONG that nothing asked for is ignored."""
+    def pong(self, id: int, now: Seconds) -> Seconds | None:
+        """→ this round trip; RTT and variation are smoothed as in RFC 6298 section 2. A PONG that nothing asked for
+        is ignored: None."""
         sent = self._sent.pop(id, None)
-        if sent is not None:
-            sample = now - sent
-            self.rtt = sample if self.rtt is None else 0.875 * self.rtt + 0.125 * sample
+        if sent is None:
+            return None
+        sample = now - sent
+        if self.rtt is None or self.rtt_variation is None:
+            self.rtt, self.rtt_variation = sample, sample / 2
+        else:
+            self.rtt_variation = 0.75 * self.rtt_variation + 0.25 * abs(self.rtt - sample)
+            self.rtt = 0.875 * self.rtt + 0.125 * sample
+        return sample
 
     def next_deadline(self) -> Seconds:
         return min(self._next_ping, self.heard + SILENCE)

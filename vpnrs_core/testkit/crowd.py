@@ -28,6 +28,7 @@ from vpnrs_core.interfaces import (
     Offer,
     PathFacts,
     Principal,
+    Seconds,
     Transport,
 )
 from vpnrs_core.pipeline.pipeline import Peer, Pipeline
@@ -108,6 +109,9 @@ class CrowdClient:
         """The plain codec has no messages."""
 
     def path_changed(self, path: PathFacts) -> None:
+        """Nobody asks."""
+
+    def measured(self, rtt: Seconds) -> None:
         """Nobody asks."""
 
     async def exchange(self, packet: bytes, answered: Callable[[bytes], bool]) -> bytes:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from vpnrs_core.interfaces.authenticator import Credential
-from vpnrs_core.interfaces.common import Network, Refuse
+from vpnrs_core.interfaces.common import Network, Refuse, Seconds
 from vpnrs_core.interfaces.grant import Principal
 from vpnrs_core.interfaces.protocol import Granted, GrantListener, LinkControl, Offer, ResumeClaim
 from vpnrs_core.interfaces.session import Session
@@ -56,6 +56,7 @@ class FakeLink:
         self.payloads: list[bytes] = []
         self.messages: list[tuple[str, bytes]] = []
         self.paths: list[PathFacts] = []
+        self.round_trips: list[Seconds] = []
         self.writables = 0
         self.closings: list[tuple[str, bool]] = []
 
@@ -70,6 +71,9 @@ class FakeLink:
 
     def path_changed(self, path: PathFacts) -> None:
         self.paths.append(path)
+
+    def measured(self, rtt: Seconds) -> None:
+        self.round_trips.append(rtt)
 
     def closed(self, reason: str, *, graceful: bool = False) -> None:
         self.closings.append((reason, graceful))
@@ -138,6 +142,7 @@ class FakeClientLink:
         self.payloads: list[bytes] = []
         self.messages: list[tuple[str, bytes]] = []
         self.paths: list[PathFacts] = []
+        self.round_trips: list[Seconds] = []
         self.writables = 0
         self.lane: Lane | None = None
         self.control: LinkControl | None = None
@@ -160,6 +165,9 @@ class FakeClientLink:
 
     def path_changed(self, path: PathFacts) -> None:
         self.paths.append(path)
+
+    def measured(self, rtt: Seconds) -> None:
+        self.round_trips.append(rtt)
 
 
 def _nothing(*_: object) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from vpnrs_core.errors import HostError
-from vpnrs_core.interfaces.tun import OFFLOADS
+from vpnrs_core.interfaces.tun import OFFLOADS, TunCounters
 
 _VNET = bytes(10)
 # The vnet header and the largest IP packet, rounded up as the real device does.
@@ -30,6 +30,7 @@ class FakeTun:
         self.name = name
         self.offloads = offloads
         self.write_failures: Counter[int] = Counter()
+        self.moved = TunCounters()
 
     @classmethod
     def pair(cls, name: str = "fake0", offloads: frozenset[str] = OFFLOADS) -> tuple[Self, Self]:
@@ -56,6 +57,8 @@ class FakeTun:
             pass
         except OSError as error:
             raise self._gone() from error
+        self.moved.frames_read += len(frames)
+        self.moved.bytes_read += total - len(_VNET) * len(frames)
         return frames
 
     def write_batch(self, frames: Sequence[bytes]) -> int:
@@ -74,6 +77,8 @@ class FakeTun:
                 raise self._gone() from error
             else:
                 written += 1
+                self.moved.frames_written += 1
+                self.moved.bytes_written += len(frame) - len(_VNET)
         return written
 
     def send(self, *packets: bytes) -> int:

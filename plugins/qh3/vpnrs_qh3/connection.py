@@ -350,6 +350,7 @@ class Qh3Connection:
         if core is not None:
             facts["congestion_window"] = core.congestion_window
             facts["bytes_in_flight"] = core.bytes_in_flight
+            facts["packets_sent"] = self._packets
             facts["packets_lost"] = core.loss_total
             facts["loss"] = core.loss_total / self._packets if self._packets else 0.0
         return facts

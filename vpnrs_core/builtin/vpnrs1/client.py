@@ -9,7 +9,7 @@ from typing import Any
 from vpnrs_core.builtin.lanes import DatagramLane, StreamLane
 from vpnrs_core.builtin.vpnrs1.side import Side, contained
 from vpnrs_core.errors import PeerError, PluginError, VpnrsError
-from vpnrs_core.interfaces.common import Refuse
+from vpnrs_core.interfaces.common import Refuse, Seconds
 from vpnrs_core.interfaces.protocol import ClientLink, ClientRequest
 from vpnrs_core.interfaces.transport import Connection, PathFacts
 from vpnrs_core.session.client_handshake import Answered, ClientHandshake, Start, Stop
@@ -108,6 +108,9 @@ class ClientSide(Side):
         stream = self.connection.streams.open()
         if stream != expected:
             raise PluginError(f"the transport opened stream {stream} where {expected} is due")
+
+    def measured(self, rtt: Seconds) -> None:
+        self._link.measured(rtt)
 
     def deliver(self, payloads: Sequence[bytes]) -> None:
         self._link.received(payloads)

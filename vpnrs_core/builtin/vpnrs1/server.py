@@ -10,7 +10,7 @@ from vpnrs_core.builtin.lanes import StreamLane
 from vpnrs_core.builtin.vpnrs1.side import Side, contained, log
 from vpnrs_core.errors import PeerError
 from vpnrs_core.interfaces.authenticator import Bearer, Body, Credential, PeerKey
-from vpnrs_core.interfaces.common import Code, Refuse
+from vpnrs_core.interfaces.common import Code, Refuse, Seconds
 from vpnrs_core.interfaces.protocol import Gate, Granted, Offer, OpenedLink, ResumeClaim
 from vpnrs_core.interfaces.transport import Connection, PathFacts
 from vpnrs_core.session.handshake import Action, Answer, Configure, Deliver, Finish, Judge
@@ -138,6 +138,10 @@ class ServerSide(Side):
         self.step(End(refuse))
 
     # To the link
+
+    def measured(self, rtt: Seconds) -> None:
+        if self._link is not None:
+            self._link.measured(rtt)
 
     def deliver(self, payloads: Sequence[bytes]) -> None:
         if self._link is not None:

@@ -73,6 +73,9 @@ class Side:
         """Payloads of the lane, once the session is open."""
         raise TypeError(f"{self.name} has no link")
 
+    def measured(self, rtt: Seconds) -> None:
+        """A PING came back."""
+
     def failed(self, what: str, error: Exception) -> None:
         """Something of our own raised: end this connection. The log has the details, the peer does not."""
         log.error("%s: %s failed", self.name, what, exc_info=error)
@@ -89,6 +92,10 @@ class Side:
     @property
     def rtt(self) -> Seconds | None:
         return None if self.liveness is None else self.liveness.rtt
+
+    @property
+    def rtt_variation(self) -> Seconds | None:
+        return None if self.liveness is None else self.liveness.rtt_variation
 
     def message(self, codec: str, body: bytes) -> None:
         """Raises ValueError for a message over the limit of a control capsule."""
@@ -112,11 +119,15 @@ class Side:
                 if not self.finished.done():
                     self.finished.set_result(action)
             elif isinstance(action, PongSeen):
-                if self.liveness is not None:
-                    self.liveness.pong(action.id, self.loop.time())
+                self._pong(action.id)
             else:
                 self.act(action)
         self._set_timer()
+
+    def _pong(self, id: int) -> None:
+        rtt = None if self.liveness is None else self.liveness.pong(id, self.loop.time())
+        if rtt is not None:
+            self.measured(rtt)
 
     def _write(self, data: bytes) -> None:
         """A connection that takes nothing any more is about to say that it has ended; what follows from an input must

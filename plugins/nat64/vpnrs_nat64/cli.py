@@ -10,6 +10,8 @@ import click
 
 from vpnrs_core.engine.local_client import LocalClient, choose_instance
 
+# As many rows as an answer may have.
+PAGE = 500
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -21,9 +23,7 @@ def _common(command: F) -> F:
 
 def _choosing(command: F) -> F:
     for decorate in (
-        click.option(
-            "--limit", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="At most so many."
-        ),
+        click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="At most so many."),
         click.option("--protocol", type=click.Choice(["tcp", "udp", "icmp"]), help="Only of this protocol."),
         click.option("--session", metavar="ID", help="Only of this session, as `vpnrs status` names it."),
     ):
@@ -38,17 +38,17 @@ def nat64() -> None:
 
 @nat64.command()
 @_choosing
-def bindings(instance: str | None, as_json: bool, **chosen: Any) -> None:
+def bindings(instance: str | None, as_json: bool, limit: int, **chosen: Any) -> None:
     """Which IPv4 port or echo id belongs to which client's."""
-    answer = _ask(instance, "nat64.bindings", chosen)
+    answer = _ask(instance, "bindings", limit, chosen)
     _show(answer, "bindings", ("protocol", "inner", "outer", "principal", "sessions"), as_json)
 
 
 @nat64.command()
 @_choosing
-def sessions(instance: str | None, as_json: bool, **chosen: Any) -> None:
+def sessions(instance: str | None, as_json: bool, limit: int, **chosen: Any) -> None:
     """Which client talks to which IPv4 host, and for how long this is remembered."""
-    answer = _ask(instance, "nat64.sessions", chosen)
+    answer = _ask(instance, "sessions", limit, chosen)
     columns = ("protocol", "inner", "outer", "remote", "principal", "state", "expires_in")
     _show(answer, "sessions", columns, as_json)
 
@@ -78,9 +78,18 @@ def stats(instance: str | None, as_json: bool) -> None:
         click.echo(f"dropped: {count} {reason}")
 
 
-def _ask(instance: str | None, request: str, chosen: Mapping[str, Any]) -> Any:
+def _ask(instance: str | None, what: str, limit: int, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Page after page, for an answer takes the server's time: → the last one, with the rows of all."""
+    asked = {key: value for key, value in chosen.items() if value is not None}
+    rows: list[Any] = []
+    skip: int | None = 0
     with LocalClient(choose_instance(instance)) as client:
-        return client.call(request, **{key: value for key, value in chosen.items() if value is not None})
+        while skip is not None:
+            size = min(PAGE, limit - len(rows))
+            answer: dict[str, Any] = client.call(f"nat64.{what}", **asked, skip=skip, limit=size)
+            rows += answer[what]
+            skip = answer.pop("next") if len(rows) < limit else None
+    return {"total": answer["total"], what: rows}
 
 
 def _show(answer: Any, key: str, columns: Sequence[str], as_json: bool) -> None:

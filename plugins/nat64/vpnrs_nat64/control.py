@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal
 
 import pydantic
@@ -12,21 +12,26 @@ from pydantic import Field
 
 from vpnrs_core.interfaces import ControlRequest
 from vpnrs_nat64.stage import Nat64Stage
-from vpnrs_nat64.state.model import PROTOCOLS
+from vpnrs_nat64.state.model import ICMP, NOBODY, PROTOCOLS, TCP, Client
 from vpnrs_nat64.state.records import Binding, Session, address_of, port_of
 from vpnrs_nat64.state.sessions import Sessions
 
 NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 
 
+# Rows of one answer: a few milliseconds of the packets' time.
+PAGE = 500
+
+
 class ListRequest(pydantic.BaseModel):
-    """Which ones: of a vpnrs session, of a protocol, at most `limit`."""
+    """Which ones: of a vpnrs session, of a protocol; those from `skip` on, at most `limit`."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
     session: str | None = None
     protocol: Literal["tcp", "udp", "icmp"] | None = None
-    limit: int = Field(1000, ge=1, le=10_000)
+    skip: int = Field(0, ge=0)
+    limit: int = Field(PAGE, ge=1, le=PAGE)
 
 
 class StatsRequest(pydantic.BaseModel):
@@ -46,10 +51,12 @@ class BindingRow(pydantic.BaseModel):
 
 
 class BindingList(pydantic.BaseModel):
-    """`total` counts all bindings there are, also those that are not listed."""
+    """`total` counts all bindings there are, also those that are not listed. `next` is the `skip` to go on with, null:
+    there are no more."""
 
     total: int
     bindings: list[BindingRow]
+    next: int | None
 
 
 class SessionRow(pydantic.BaseModel):
@@ -67,8 +74,11 @@ class SessionRow(pydantic.BaseModel):
 
 
 class SessionList(pydantic.BaseModel):
+    """As BindingList."""
+
     total: int
     sessions: list[SessionRow]
+    next: int | None
 
 
 class SourceStats(pydantic.BaseModel):
@@ -110,13 +120,26 @@ class Control:
         ]
 
     async def bindings(self, request: ListRequest) -> BindingList:
-        rows = [self._binding_row(binding) for binding in islice(self._chosen(request), request.limit)]
-        return BindingList(total=self._state.count_bindings(), bindings=rows)
+        state = self._state
+        client = self._client(request)
+        if client is None:
+            found = self._page(request, [state.bibs[p].records() for p in _protocols(request)])
+        else:
+            keys = [key for key in client.bindings if key[0] in _protocols(request)]
+            found = self._page(request, [[each.raw for each in map(state.binding_of, keys)]])
+        rows = [self._binding_row(Binding(raw)) for raw in found if self._is_there(Binding(raw))]
+        return BindingList(total=state.count_bindings(), bindings=rows, next=_next(request, found))
 
     async def sessions(self, request: ListRequest) -> SessionList:
-        found = ((b, session) for b in self._chosen(request) for session in self._state.sessions_of(b))
-        rows = [self._session_row(*each) for each in islice(found, request.limit)]
-        return SessionList(total=self._state.count_sessions(), sessions=rows)
+        state = self._state
+        client = self._client(request)
+        if client is None:
+            found = self._page(request, [state.tables[p].by4.values() for p in _protocols(request)])
+        else:
+            bindings = (each for each in state.bindings_of(client) if each.protocol in _protocols(request))
+            found = self._page(request, [[s.raw for s in state.sessions_of(each)] for each in bindings])
+        rows = [self._session_row(Session(raw)) for raw in found if self._is_there(Session(raw))]
+        return SessionList(total=state.count_sessions(), sessions=rows, next=_next(request, found))
 
     async def stats(self, _: StatsRequest) -> Stats:
         state = self._state
@@ -139,17 +162,25 @@ class Control:
             fragments=len(self._stage().fragments),
         )
 
-    def _chosen(self, request: ListRequest) -> Iterator[Binding]:
-        for binding in self._state.bindings():
-            if request.protocol is not None and binding.protocol != NUMBERS[request.protocol]:
-                continue
-            if request.session is not None and self._owner(binding)[0] != request.session:
-                continue
-            yield binding
+    def _client(self, request: ListRequest) -> Client | None:
+        """The one that is asked about, None: all are. Somebody who is not there has nothing."""
+        if request.session is None:
+            return None
+        clients = self._state.clients.items()
+        return next((client for owner, client in clients if getattr(owner, "id", "") == request.session), NOBODY)
 
-    def _owner(self, binding: Binding) -> tuple[str, str]:
+    def _page(self, request: ListRequest, tables: Iterable[Iterable[bytearray]]) -> list[bytearray]:
+        """What was asked for of the records in `tables`, without a look at the others: there may be 100,000."""
+        return list(islice(chain.from_iterable(tables), request.skip, request.skip + request.limit))
+
+    def _is_there(self, record: Binding | Session) -> bool:
+        """Not one that only waits to be cleared away."""
+        client = self._state.client_of(record)
+        return client.open or client is NOBODY
+
+    def _owner(self, record: Binding | Session) -> tuple[str, str]:
         """→ the vpnrs session's id and its principal's name."""
-        owner = self._state.client_of(binding).owner
+        owner = self._state.client_of(record).owner
         principal = getattr(owner, "principal", None)
         return getattr(owner, "id", ""), getattr(principal, "name", "")
 
@@ -158,25 +189,41 @@ class Control:
         inner, outer = binding.inner, binding.outer
         return BindingRow(
             protocol=PROTOCOLS[binding.protocol],
-            inner=f"[{IPv6Address(address_of(inner))}]:{port_of(inner)}",
-            outer=f"{IPv4Address(address_of(outer))}:{port_of(outer)}",
+            inner=_end6(inner),
+            outer=_end4(outer),
             session=session,
             principal=principal,
             static=binding.static,
             sessions=binding.sessions,
         )
 
-    def _session_row(self, binding: Binding, session: Session) -> SessionRow:
-        row = self._binding_row(binding)
-        remote = str(IPv4Address(address_of(session.remote)))
+    def _session_row(self, session: Session) -> SessionRow:
+        owner, principal = self._owner(session)
+        tcp, icmp = session.protocol == TCP, session.protocol == ICMP
         return SessionRow(
-            protocol=row.protocol,
-            inner=row.inner,
-            outer=row.outer,
-            remote=remote if row.protocol == "icmp" else f"{remote}:{port_of(session.remote)}",
-            session=row.session,
-            principal=row.principal,
-            state=session.state.value if row.protocol == "tcp" else "",
+            protocol=PROTOCOLS[session.protocol],
+            inner=_end6(session.inner),
+            outer=_end4(session.outer),
+            remote=str(IPv4Address(address_of(session.remote))) if icmp else _end4(session.remote),
+            session=owner,
+            principal=principal,
+            state=session.state.value if tcp else "",
             expires_in=round(max(session.deadline - self._now(), 0.0), 1),
             from_outside=session.from_outside,
         )
+
+
+def _protocols(request: ListRequest) -> Sequence[int]:
+    return tuple(PROTOCOLS) if request.protocol is None else (NUMBERS[request.protocol],)
+
+
+def _next(request: ListRequest, found: Sequence[bytearray]) -> int | None:
+    return request.skip + request.limit if len(found) == request.limit else None
+
+
+def _end6(end: bytes) -> str:
+    return f"[{IPv6Address(address_of(end))}]:{port_of(end)}"
+
+
+def _end4(end: bytes) -> str:
+    return f"{IPv4Address(address_of(end))}:{port_of(end)}"

@@ -17,7 +17,8 @@ from vpnrs_nat64.state.records import Session, endpoint, port_of
 from vpnrs_nat64.state.sessions import Sessions, Stored
 from vpnrs_nat64.state.tcp import STEADY
 from vpnrs_nat64.state.wheel import NO_SLOT
-from vpnrs_nat64.translate.fast import Identification, rewriter
+from vpnrs_nat64.translate.fast import Identifications, rewriter
+from vpnrs_nat64.translate.headers import check_v4
 from vpnrs_nat64.translate.icmp import answer, error_to_v4, error_to_v6
 from vpnrs_nat64.translate.mtu import deliver_v4, deliver_v6
 from vpnrs_nat64.translate.prefix import Prefix, valid_source_v4, valid_source_v6
@@ -60,7 +61,7 @@ class Nat64:
         self.prefix = prefix
         self.sources = frozenset(sources)
         self.state = state
-        self.idents = Identification(first_ident)
+        self.idents = Identifications(first_ident)
         self.fast_to_v4, self.fast_to_v6 = Direction(), Direction()
         self._allow_private = allow_private
         self._tos = tos
@@ -105,7 +106,7 @@ class Nat64:
             remote[:4],
             port_of(outer),
             None,
-            self.idents.take(packet.segments),
+            self.idents.of(remote[:4], session.protocol).take(packet.segments),
             mtu=MTU4,
             tos=self._tos,
         )
@@ -127,7 +128,8 @@ class Nat64:
         session = self.state.find6(protocol, inner, remote)
         if session is None or (client := self.state.client_of(session)).owner is not packet.session:
             return Outcome(reason=ERROR_SESSION)
-        moved = error_to_v4(packet, self._tuple4(session), mtu4=MTU4, mtu6=client.mtu, ident=self.idents.take())
+        ident = self.idents.of(remote_address, ICMP).take()
+        moved = error_to_v4(packet, self._tuple4(session), mtu4=MTU4, mtu6=client.mtu, ident=ident)
         if isinstance(moved, Problem):
             return Outcome(reason=moved.reason)
         if remote_address not in self.sources:
@@ -164,6 +166,9 @@ class Nat64:
         what = kind(packet)
         if what is Kind.UNTRANSLATABLE or what is Kind.FRAGMENT:
             return self._refuse4(packet, fault(packet))
+        wrong = check_v4(packet.frame[VNET_LENGTH : VNET_LENGTH + packet.l4_offset])
+        if wrong is not None:
+            return self._refuse4(packet, wrong)
         if what is Kind.OTHER:
             return self._refuse4(packet, other_protocol(4))
         if packet.frame[VNET_LENGTH + 8] <= hop:
@@ -174,6 +179,8 @@ class Nat64:
             return Outcome(reason="address")
         if hop and packet.src in self.sources:
             return Outcome(reason=OWN_SOURCE)
+        if hop and not self.prefix.represents(packet.src, self._allow_private):
+            return Outcome(reason=PRIVATE)
         found = tuple_of(packet)
         assert found is not None
         protocol, key4 = _key4(found)
@@ -270,11 +277,12 @@ class Nat64:
             return
         client = self.state.client_of(session)
         six, four = self._tuple6(session), self._tuple4(session)
+        idents = self.idents.of(four.dst, protocol)
         if to_v4:
-            moving = rewriter(six.swapped(), four, MTU4, self.idents, self._tos)
+            moving = rewriter(six.swapped(), four, MTU4, idents, self._tos)
             self.fast_to_v4.put(protocol, key6, Prepared(session, client, moving))
         else:
-            moving = rewriter(four.swapped(), six, client.mtu, self.idents, self._tos)
+            moving = rewriter(four.swapped(), six, client.mtu, idents, self._tos)
             self.fast_to_v6.put(protocol, key4, Prepared(session, client, moving))
 
     def _may_be_fast(self, session: Session) -> bool:

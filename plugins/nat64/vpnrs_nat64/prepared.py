@@ -15,13 +15,13 @@ MOST = 16_384
 
 
 class Prepared:
-    """Holds as long as the session is `ready` and its client `open`."""
+    """Holds as long as the session is `ready`, and the client's `lease` of that time `open`."""
 
-    __slots__ = ("client", "owner", "rewrite", "session")
+    __slots__ = ("lease", "owner", "rewrite", "session")
 
     def __init__(self, session: Session, client: Client, rewriter: Rewriter) -> None:
         self.session = session.raw
-        self.client = client
+        self.lease = client.lease
         self.owner = client.owner
         self.rewrite = rewriter.rewrite
 

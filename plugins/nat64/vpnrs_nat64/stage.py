@@ -76,7 +76,12 @@ class Nat64Stage:
             protocol = frame[16]
             table = fast.get(protocol)
             known = table.get(frame[18:54]) if table is not None else None
-            if known is not None and known.session[FLAGS_AT] & READY and known.owner is packet.session:
+            if (
+                known is not None
+                and known.session[FLAGS_AT] & READY
+                and known.owner is packet.session
+                and known.lease.open
+            ):
                 moved = known.rewrite(packet)
                 if moved is not None:
                     touch(known.session, 0, now + lifetimes[protocol])
@@ -94,7 +99,7 @@ class Nat64Stage:
             protocol = frame[19]
             table = fast.get(protocol) if frame[10] == 0x45 else None
             known = table.get(frame[22:34]) if table is not None else None
-            if known is not None and known.session[FLAGS_AT] & READY and known.client.open:
+            if known is not None and known.session[FLAGS_AT] & READY and known.lease.open:
                 moved = known.rewrite(packet)
                 if moved is not None:
                     if refresh or protocol == TCP:
@@ -224,7 +229,10 @@ class Nat64Stage:
         for address in gone:
             if self._addresses.get(address) is session:
                 del self._addresses[address]
-        self.state.release(session, gone)
+        if any(owner is session for owner in self._addresses.values()):
+            self.state.release(session, gone)
+        elif any(len(address) == 16 for address in gone):
+            self.state.renew(session)
         self._take_addresses(session)
 
     def session_closed(self, session: Session, reason: str) -> None:

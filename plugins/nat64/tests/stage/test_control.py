@@ -45,8 +45,21 @@ async def test_sessions_and_the_choice_among_them(answers):
     assert (tcp["remote"], tcp["state"], tcp["expires_in"]) == (f"{HOST}:80", "established", 7190.0)
     assert [row["protocol"] for row in (await answers("nat64.sessions", session="b"))["sessions"]] == ["icmp"]
     assert [row["protocol"] for row in (await answers("nat64.sessions", protocol="udp"))["sessions"]] == ["udp"]
-    limited = await answers("nat64.sessions", limit=1)
-    assert (limited["total"], len(limited["sessions"])) == (3, 1)
+    assert (await answers("nat64.sessions", session="nobody"))["sessions"] == []
+
+
+@pytest.mark.parametrize("what", ["bindings", "sessions"])
+@pytest.mark.parametrize("chosen", [{}, {"session": "a"}, {"protocol": "udp"}])
+async def test_page_after_page_shows_each_once(answers, what, chosen):
+    everything = (await answers(f"nat64.{what}", **chosen))[what]
+    assert everything
+    skip, rows = 0, []
+    while skip is not None:
+        page = await answers(f"nat64.{what}", **chosen, skip=skip, limit=1)
+        assert len(page[what]) <= 1
+        rows += page[what]
+        skip = page["next"]
+    assert rows == everything
 
 
 async def test_stats(answers):
@@ -73,7 +86,12 @@ class Client:
         pass
 
     def call(self, name, /, **request):
-        return json.loads(json.dumps(self.given[name]))
+        answer = json.loads(json.dumps(self.given[name]))
+        if "skip" in request:  # as the handler, which other tests hold to it
+            what, end = name.partition(".")[2], request["skip"] + request["limit"]
+            answer["next"] = end if len(answer[what]) >= end else None
+            answer[what] = answer[what][request["skip"] : end]
+        return answer
 
 
 @pytest.fixture
@@ -102,7 +120,11 @@ async def test_tables(shown):
     assert "source\n" not in stats
 
 
-async def test_json(shown):
+async def test_json(shown, monkeypatch):
     assert json.loads(shown("bindings", "--json"))["total"] == 4
     assert len(json.loads(shown("sessions", "--json"))["sessions"]) == 3
+    assert len(json.loads(shown("sessions", "--json", "--limit", "2"))["sessions"]) == 2
+    monkeypatch.setattr(cli, "PAGE", 2)
+    whole = Client.given["nat64.bindings"]
+    assert json.loads(shown("bindings", "--json")) == {"total": whole["total"], "bindings": whole["bindings"]}
     assert json.loads(shown("stats", "--json"))["drops"] == {"nat64.no_binding": 5}

@@ -2,7 +2,7 @@
 
 import pytest
 from nat64_bench import ACK, FIN, HOST, OTHER, RST, SOURCE, Bench, sound
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR
 from scapy.layers.inet6 import ICMPv6EchoReply, IPv6
 from vpnrs_nat64.state.records import Session
 
@@ -195,11 +195,32 @@ def test_a4_private_addresses_are_dropped_behind_the_well_known_prefix_and_told_
     assert len(Bench().send(packets.udp("fd00::2", "64:ff9b:1::10.1.2.3"))) == 1
 
 
+def test_a4_private_addresses_are_dropped_from_outside_too():
+    table = {"static": [{"protocol": "udp", "port": 5353, "to": "[fd00::2]:53"}]}
+    ask = packets.udp("10.1.2.3", SOURCE, DATA, dport=5353)
+    bench = Bench(prefix="64:ff9b::/96", **table)
+    assert bench.receive(ask) == []
+    assert bench.dropped() == {"nat64.private_address": 1}
+    assert bench.receive(packets.udp("8.8.8.8", SOURCE, DATA, dport=5353)) != []
+    assert Bench(prefix="64:ff9b::/96", allow_private=True, **table).receive(ask) != []
+    assert Bench(**table).receive(ask) != []
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.1.2.3", "224.0.0.1", "255.255.255.255", "169.254.1.1"])
 def test_a4_some_addresses_are_never_translated(address):
     bench = Bench(allow_private=True)
     assert bench.send(packets.udp("fd00::2", bench.far(address))) == []
     assert bench.dropped() == {"nat64.address": 1}
+
+
+def test_s5_a_packet_that_is_dropped_for_its_ip_header_makes_and_refreshes_nothing():
+    bench = Bench(static=[{"protocol": "udp", "port": 5353, "to": "[fd00::2]:53"}])
+    broken = bytearray(packets.udp(HOST, SOURCE, DATA, dport=5353))
+    broken[8] ^= 1
+    routed = bytes(IP(src=HOST, dst=SOURCE, options=IPOption_LSRR(routers=["192.0.2.1"])) / UDP(dport=5353))
+    assert bench.receive(bytes(broken), routed) == []
+    assert bench.dropped() == {"nat64.ipv4_checksum": 1, "nat64.source_route": 1}
+    assert bench.stage.state.count_sessions() == 0
 
 
 def test_a6_own_addresses_from_outside_are_spoofed():

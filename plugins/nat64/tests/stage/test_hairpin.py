@@ -1,5 +1,7 @@
 """S7: from client to client through the translator, only where isolation lets them; and what dies with a session."""
 
+from ipaddress import ip_address
+
 from fragment_parts import pieces6
 from nat64_bench import ACK, HOST, SOURCE, SYN, Bench, sound
 from scapy.layers.inet import ICMP, IP, TCP, UDP, UDPerror
@@ -128,6 +130,18 @@ def test_a_released_address_takes_its_mappings_along():
     bench.pipeline.change(bench.a, mtu=1280)
     assert bench.receive(packets.udp(HOST, SOURCE, DATA, sport=53, dport=40000)) == []
     assert bench.dropped() == {"nat64.no_binding": 1}
+
+
+def test_a_client_that_changed_its_address_begins_anew():
+    bench = Bench()
+    bench.send(packets.udp("fd00::2", bench.far(), DATA))
+    bench.a.session.leases = [ip_address("fd00::5")]
+    bench.pipeline.change(bench.a, mtu=1280)
+    assert bench.receive(packets.udp(HOST, SOURCE, DATA, sport=53, dport=40000)) == []
+    bench.send(packets.udp("fd00::5", bench.far(), DATA))
+    bench.wait(0.1)
+    assert sound(bench.receive(packets.udp(HOST, SOURCE, DATA, sport=53, dport=40000))[0]).dst == "fd00::5"
+    assert bench.stage.state.count_bindings() == 1
 
 
 def test_a_static_binding_leads_to_whoever_has_the_address():

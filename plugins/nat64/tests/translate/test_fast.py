@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nat64_kit import CLIENT, HOST, HOST6, POOL, all_good, good, p, right
 from scapy.all import IP, UDP, IPv6, IPv6ExtHdrDestOpt, PadN, Raw, raw  # type: ignore[attr-defined]
-from vpnrs_nat64.translate.fast import Identification, key_for, key_of, rewriter
+from vpnrs_nat64.translate.fast import Identification, Identifications, key_for, key_of, rewriter
 from vpnrs_nat64.translate.headers import to_v4, to_v6
 from vpnrs_nat64.translate.mtu import deliver_v4, deliver_v6
 from vpnrs_nat64.translate.tuples import Tuple, tuple_of
@@ -178,6 +178,20 @@ def test_identifications_are_one_a_segment() -> None:
     assert super_packet is not None
     assert super_packet.data[4:6] == (3).to_bytes(2, "big")
     assert idents.take() == 6
+
+
+def test_s9_identifications_of_a_destination_do_not_depend_on_what_others_get() -> None:
+    every = Identifications(5)
+    one = every.of(p(HOST), 17)
+    first = one.take()
+    for last in range(256):
+        if last == p(HOST)[3]:
+            continue
+        other = every.of(p(HOST)[:3] + bytes((last,)), 17)
+        assert other is not one
+        other.take(1000)
+    assert every.of(p(HOST), 6) is not one
+    assert every.of(p(HOST), 17).take() == first + 1
 
 
 def test_a_rewriter_takes_tcp_or_udp_to_the_other_family() -> None:

@@ -3,7 +3,7 @@ which port."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from vpnrs_nat64.state.model import ICMP, NOBODY, UDP, Client
 from vpnrs_nat64.state.ports import Ports
@@ -30,6 +30,10 @@ class Bib:
 
     def __iter__(self) -> Iterator[Binding]:
         return map(Binding, self._by_outer.values())
+
+    def records(self) -> Collection[bytearray]:
+        """The bindings' `raw`, in the order in which they were made."""
+        return self._by_outer.values()
 
     def of_inner(self, inner: bytes) -> Binding | None:
         raw = self._by_inner.get(inner)

@@ -25,15 +25,17 @@ _FLAGS = 0x07
 # Up to here a copy of the payload costs less than a memoryview of it.
 _VIEW_FROM = 8192
 
-# A header that needs no second walk; past NamedTuple's own constructor, which is a Python function.
+# A header that needs no second walk; past NamedTuple's own constructor, which is a Python function. So with Packet's:
+# what is made here gets its three fields at once.
 _header: Callable[[tuple[object, ...]], Header] = partial(tuple.__new__, Header)
+_blank: Callable[[], Packet] = partial(object.__new__, Packet)
 
 # vnet header; version, class, flow; payload length; next header; hop limit; addresses and ports skipped; transport
 # header up to its checksum; checksum. And IPv4: version and IHL, TOS; total length; identification; flags and offset;
 # TTL; protocol; header checksum. The rest alike.
-_IN_V6 = {TCP: Struct("!10sIHBB36x12sH"), UDP: Struct("!10sIHBB36x2sH")}
+_IN_V6 = {TCP: Struct("!10sIHxB36x12sH"), UDP: Struct("!10sIHxB36x2sH")}
 _OUT_V6 = {TCP: Struct("!10sIHBB36s12sH"), UDP: Struct("!10sIHBB36s2sH")}
-_IN_V4 = {TCP: Struct("!10sHHHHBBH12x12sH"), UDP: Struct("!10sHHHHBBH12x2sH")}
+_IN_V4 = {TCP: Struct("!10sHHHHBxH12x12sH"), UDP: Struct("!10sHHHHBxH12x2sH")}
 _OUT_V4 = {TCP: Struct("!10sHHHHBBH12s12sH"), UDP: Struct("!10sHHHHBBH12s2sH")}
 
 
@@ -57,27 +59,45 @@ def key_for(tuple_: Tuple) -> tuple[int, bytes]:
 
 
 class Identification:
-    """IPv4 identifications that do not repeat soon, for everything that the translator sends (RFC 6864)."""
+    """IPv4 identifications that do not repeat soon. `next` is the next one."""
 
-    __slots__ = ("_next",)
+    __slots__ = ("next",)
 
     def __init__(self, first: int = 0) -> None:
-        self._next = first & 0xFFFF
+        self.next = first & 0xFFFF
 
     def take(self, count: int = 1) -> int:
         """The first of `count` in a row."""
-        taken = self._next
-        self._next = taken + count & 0xFFFF
+        taken = self.next
+        self.next = taken + count & 0xFFFF
         return taken
+
+
+class Identifications:
+    """One counter for each of many classes of destination and protocol, so that an identification comes again late for
+    everyone: it must not while the former packet may be under way (RFC 6864 §4.2)."""
+
+    # A prime: neighbours in a network, and protocols, fall into different classes.
+    _CLASSES = 1021
+
+    def __init__(self, first: int = 0) -> None:
+        """`first`: where they begin; from a random source, so that nobody guesses them."""
+        self._counters = [Identification(first + 257 * number) for number in range(self._CLASSES)]
+
+    def of(self, destination: bytes, protocol: int) -> Identification:
+        """The counter for packets to this IPv4 address, packed."""
+        return self._counters[(int.from_bytes(destination, "big") << 8 | protocol) % self._CLASSES]
 
 
 class Rewriter:
     """Packets with one tuple become packets with its translation. `rewriter` makes one.
 
+    The header of the packet made last is kept: those of a bulk transfer have one length, and so one header.
+
     It may be asked only about packets that have the old tuple (see `key_of`). It leaves payload alone, so a wrong
     checksum comes out equally wrong. It has no state but the shared identifications: timers are the caller's."""
 
-    __slots__ = ("_addresses", "_fold", "_idents", "_mtu", "_partial", "_protocol", "_sum", "_tos")
+    __slots__ = ("_addresses", "_fold", "_idents", "_last", "_mtu", "_partial", "_protocol", "_sum", "_tos")
 
     def __init__(self, old: Tuple, new: Tuple, mtu: int, idents: Identification, tos: int | None = None) -> None:
         self._protocol = old.protocol
@@ -87,6 +107,8 @@ class Rewriter:
         # 1 to 65535: to add 65535 changes nothing, and keeps a valid checksum from turning into 0xFFFF (RFC 1624).
         self._fold = (ones_sum(self._addresses) - ones_sum(key_for(old)[1])) % 65535 or 65535
         self._partial = (ones_sum(new.src + new.dst) - ones_sum(old.src + old.dst)) % 65535
+        version, four_or_six = (4, 20) if len(new.src) == 4 else (6, 40)
+        self._last = Header(version, old.protocol, four_or_six, 0, 0, new.src, new.dst)
         # Of the IPv4 header, whichever side that is: what no packet changes.
         four = new if len(new.src) == 4 else old
         self._sum = 0x4500 + old.protocol + ones_sum(four.src + four.dst)
@@ -100,14 +122,15 @@ class _ToV4(Rewriter):
     __slots__ = ()
 
     def rewrite(self, packet: Packet) -> Packet | None:
-        frame, protocol = packet.frame, self._protocol
-        try:
-            header = packet.header
-        except BadPacket:
-            return None
+        frame, protocol, header = packet.frame, self._protocol, packet._header
+        if header is None:
+            try:
+                header = packet.header
+            except BadPacket:
+                return None
         if header.l4_offset != 40 or header.protocol != protocol:
             return None
-        vnet, first, size, _, limit, middle, check = _IN_V6[protocol].unpack_from(frame)
+        vnet, first, size, limit, middle, check = _IN_V6[protocol].unpack_from(frame)
         if limit < 2 or size > 65495 or (protocol == TCP and middle[9] & _FLAGS):
             return None
         total, count, known = size + 20, 1, header.header_length - 20
@@ -135,15 +158,21 @@ class _ToV4(Rewriter):
         if tos is None:
             tos = first >> 20 & 0xFF
         field = DF if largest > MAX_WITHOUT_DF else 0
-        ident, ends = self._idents.take(count), self._addresses
+        idents = self._idents
+        ident = idents.next
+        idents.next = ident + count & 0xFFFF
         total_sum = self._sum + tos + total + ident + field + (limit - 1 << 8)
         head = _OUT_V4[protocol].pack(
             vnet, 0x4500 | tos, total, ident, field, limit - 1, protocol, 0xFFFF - (total_sum % 65535 or 0xFFFF),
             self._addresses, middle, check,
         )  # fmt: skip
-        rest = frame[len(head) + 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) + 20 :]
-        new = Packet(b"".join((head, rest)), packet.session)
-        new._header = _header((4, protocol, 20, known, total, ends[:4], ends[4:8], 0, False, 0))
+        last = self._last
+        if last[4] != total or last[3] != known:
+            self._last = last = _header((4, protocol, 20, known, total, last[5], last[6], 0, False, 0))
+        new = _blank()
+        new.frame = head + (frame[len(head) + 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) + 20 :])
+        new.session = packet.session
+        new._header = last
         return new
 
 
@@ -151,14 +180,15 @@ class _ToV6(Rewriter):
     __slots__ = ()
 
     def rewrite(self, packet: Packet) -> Packet | None:
-        frame, protocol = packet.frame, self._protocol
-        try:
-            header = packet.header
-        except BadPacket:
-            return None
+        frame, protocol, header = packet.frame, self._protocol, packet._header
+        if header is None:
+            try:
+                header = packet.header
+            except BadPacket:
+                return None
         if header.l4_offset != 20 or header.protocol != protocol or header.version != 4:
             return None
-        vnet, first, total, ident, field, limit, _, check_ip, middle, check = _IN_V4[protocol].unpack_from(frame)
+        vnet, first, total, ident, field, limit, check_ip, middle, check = _IN_V4[protocol].unpack_from(frame)
         if limit < 2 or field & ~DF or total > 65515 or (protocol == TCP and middle[9] & _FLAGS):
             return None
         if (self._sum + (first & 0xFF) + total + ident + field + (limit << 8) + check_ip) % 65535:
@@ -186,13 +216,16 @@ class _ToV6(Rewriter):
         tos = self._tos
         if tos is None:
             tos = first & 0xFF
-        ends = self._addresses
         head = _OUT_V6[protocol].pack(
-            vnet, 0x60000000 | tos << 20, total - 20, protocol, limit - 1, ends, middle, check
+            vnet, 0x60000000 | tos << 20, total - 20, protocol, limit - 1, self._addresses, middle, check
         )
-        rest = frame[len(head) - 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) - 20 :]
-        new = Packet(b"".join((head, rest)), packet.session)
-        new._header = _header((6, protocol, 40, known, total + 20, ends[:16], ends[16:32], 0, False, 0))
+        length, last = total + 20, self._last
+        if last[4] != length or last[3] != known:
+            self._last = last = _header((6, protocol, 40, known, length, last[5], last[6], 0, False, 0))
+        new = _blank()
+        new.frame = head + (frame[len(head) - 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) - 20 :])
+        new.session = packet.session
+        new._header = last
         return new
 
 

@@ -79,8 +79,10 @@ class Prefix:
     def allows(self, v4: bytes, allow_private: bool) -> bool:
         """Whether packets may go to this IPv4 address. Behind the well-known prefix only globally reachable ones may
         be represented (RFC 6052 §3.1), unless the operator says `allow_private`."""
-        if _NEVER.get(v4, False):
-            return False
+        return not _NEVER.get(v4, False) and self.represents(v4, allow_private)
+
+    def represents(self, v4: bytes, allow_private: bool) -> bool:
+        """Whether the prefix may stand before this IPv4 address, wherever it is in a packet (RFC 6052 §3.1)."""
         return allow_private or not self.is_well_known or not _NOT_GLOBAL.get(v4, False)
 
     def __repr__(self) -> str:

@@ -7,9 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS := $(VENV)/.docs
-# Options of one run: make test TESTS=tests/wire · make bench BENCH="--runs 3"
+# Options of one run: make test TESTS=tests/wire · make bench BENCH="--runs 3" · make bench PEERS=all, openvpn as well
 TESTS ?=
 BENCH ?=
+PEERS ?= usual
 
 .PHONY: demo test check bench docs clean host bench-host
 .DEFAULT_GOAL := demo
@@ -28,7 +29,7 @@ check: $(READY)
 	$(BIN)/vpnrs plugins list
 
 bench: $(READY) bench-host
-	$(BIN)/python -m bench $(BENCH)
+	$(BIN)/python -m bench --peers $(PEERS) $(BENCH)
 
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -75,4 +76,4 @@ host:
 bench-host: export DEBIAN_FRONTEND := noninteractive
 bench-host: export PATH := $(PATH):/usr/sbin:/sbin
 bench-host: host
-	$(call debian,wireguard-go=wireguard-go)
+	$(call debian,wireguard-go=wireguard-go $(if $(filter all,$(PEERS)),openvpn=openvpn))

@@ -1,4 +1,6 @@
-"""Opens sessions with a server one after the other, and keeps them: `python -m bench.handshakes CLIENT.TOML COUNT`.
+"""Opens sessions with a server one after the other, and keeps them.
+
+    python -m bench.handshakes CLIENT.TOML COUNT aioquic|qh3
 
 It opens one to warm up and says so; a line on standard input starts the count; the seconds that it took are printed;
 the sessions stay until standard input ends. Real transport and protocol, no TUN."""
@@ -6,6 +8,7 @@ the sessions stay until standard input ends. Real transport and protocol, no TUN
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +21,7 @@ from vpnrs_core.builtin.vpnrs1 import VpnrsProtocol
 from vpnrs_core.config.load import load
 from vpnrs_core.config.models import ClientConfig
 from vpnrs_core.config.secret import Secret
-from vpnrs_core.interfaces import ClientRequest, Offer, PathFacts
+from vpnrs_core.interfaces import ClientRequest, Offer, PathFacts, QuicEngine
 from vpnrs_core.quic.aioquic_engine import AioquicEngine
 from vpnrs_core.quic.settings import ServerIdentity
 from vpnrs_core.quic.transport import QuicTransport
@@ -52,12 +55,12 @@ class IdleLink:
 class Opener:
     """Dials the server of a client's configuration."""
 
-    def __init__(self, config: ClientConfig, folder: Path) -> None:
+    def __init__(self, config: ClientConfig, folder: Path, engine: QuicEngine) -> None:
         table = config.plugins["auth_token"]
         self._half = TokenClient(Secret.model_validate(table["token"], context={"folder": folder}))
         self._where = config.server
         identity = ServerIdentity(server_pin=config.server_pin)
-        self._transport = QuicTransport(config.quic, {AioquicEngine.NAME: AioquicEngine()}, identity)
+        self._transport = QuicTransport(config.quic, {engine.NAME: engine}, identity)
         self._protocol = VpnrsProtocol()
 
     async def open(self) -> asyncio.Task[Any]:
@@ -74,10 +77,18 @@ class Opener:
         return task
 
 
-async def main(path: str, count: int) -> None:
+def engine_of(name: str) -> QuicEngine:
+    if name == "qh3":
+        from vpnrs_qh3.engine import Qh3Engine
+
+        return Qh3Engine()
+    return AioquicEngine()
+
+
+async def main(path: str, count: int, engine: str) -> None:
     config = load(path)
     assert isinstance(config, ClientConfig)
-    opener = Opener(config, Path(path).parent)
+    opener = Opener(config, Path(path).parent, engine_of(engine))
     loop = asyncio.get_running_loop()
     open_ = [await opener.open()]
     print("warm", flush=True)
@@ -93,4 +104,7 @@ async def main(path: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    # A socket for each session.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

@@ -1,124 +1,92 @@
-"""One measurement of one tunnel: a TCP stream each way, ping idle and under load, CPU time of its processes."""
+"""What is measured of one tunnel, part by part; each part gives figures by key."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
 
+from bench import iperf, pings
 from bench.peers import Tunnel
+from bench.process import cpu_seconds
 from bench.topology import Ends, wait_for
 
-_PORT = 5201
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-# Pings are this far apart, in seconds.
-_INTERVAL = 0.02
-_RTT = re.compile(r"= [\d.]+/([\d.]+)/[\d.]+/[\d.]+ ms")
-_LOSS = re.compile(r"([\d.]+)% packet loss")
+Figures = dict[str, float]
+Part = Callable[[Ends, Tunnel, float], Figures]
+
+# Seconds of idle pings, of a run that looks for segments sent again, and the part of --seconds that UDP gets.
+_IDLE = 2.0
+_LONG = 30.0
+_UDP_PART = 0.5
 
 
-@dataclass(frozen=True)
-class Ping:
-    """Mean round trip in milliseconds, and the part lost in percent."""
-
-    ms: float
-    loss: float
+def ready(ends: Ends, tunnel: Tunnel) -> None:
+    """Raises TimeoutError when the tunnel does not carry packets."""
+    wait_for("the first ping", lambda: pings.reachable(ends, tunnel.target))
 
 
-@dataclass(frozen=True)
-class Stream:
-    """One TCP stream: received Mbit/s, segments sent again, CPU seconds of the tunnel's processes a gigabyte (both
-    ends; None without any), and ping while it ran."""
-
-    mbit: float
-    retransmits: int
-    cpu_per_gb: float | None
-    ping: Ping
+def idle(ends: Ends, tunnel: Tunnel, seconds: float) -> Figures:
+    return _ping("ping_idle", pings.finish(pings.start(ends, tunnel.target, _IDLE)))
 
 
-@dataclass(frozen=True)
-class Measured:
-    idle: Ping
-    up: Stream
-    down: Stream
-
-
-def measure(ends: Ends, tunnel: Tunnel, seconds: float) -> Measured:
-    """Raises TimeoutError or RuntimeError when the tunnel does not carry packets."""
-    wait_for("the first ping", lambda: reachable(ends, tunnel.target))
-    idle = _finish_ping(_start_ping(ends, tunnel.target, 100))
-    up = _stream(ends, tunnel, seconds, [])
-    return Measured(idle, up, _stream(ends, tunnel, seconds, ["--reverse"]))
-
-
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """User and system time of the processes, all threads of each."""
-    total = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
-
-
-def resident(pid: int) -> int:
-    """Resident memory in bytes."""
-    with open(f"/proc/{pid}/statm") as stream:
-        return int(stream.read().split()[1]) * _PAGE
-
-
-def _stream(ends: Ends, tunnel: Tunnel, seconds: float, way: list[str]) -> Stream:
-    server = ends.server.spawn("iperf3", "-s", "-1", "-p", str(_PORT), stdout=subprocess.DEVNULL)
-    try:
-        wait_for("the iperf3 server", lambda: _listens(ends))
+def one_stream(ends: Ends, tunnel: Tunnel, seconds: float) -> Figures:
+    """A TCP stream each way, with pings beside it and the CPU time of the tunnel's processes."""
+    figures: Figures = {}
+    for way, options in iperf.WAYS.items():
         # The pings end before the stream does, so that each of them meets it.
-        ping = _start_ping(ends, tunnel.target, int((seconds - 0.5) / _INTERVAL))
         before = cpu_seconds(tunnel.pids)
-        done = ends.client.run(
-            "iperf3", "-c", tunnel.target, "-p", str(_PORT), "-t", str(seconds), "-J", *way,
-            check=False, timeout=seconds + 30,
-        )  # fmt: skip
+        with iperf.test(ends, tunnel.target, seconds, *options) as finish:
+            beside = pings.start(ends, tunnel.target, seconds - 0.7)
+            stream = iperf.tcp(finish())
         spent = cpu_seconds(tunnel.pids) - before
-        report: dict[str, Any] = json.loads(done.stdout)
-        if "error" in report:
-            raise RuntimeError(f"iperf3: {report['error']}")
-        end = report["end"]
-        gigabytes = end["sum_received"]["bytes"] / 1e9
-        return Stream(
-            mbit=end["sum_received"]["bits_per_second"] / 1e6,
-            retransmits=end["sum_sent"]["retransmits"],
-            cpu_per_gb=spent / gigabytes if tunnel.pids and gigabytes else None,
-            ping=_finish_ping(ping),
-        )
-    finally:
-        server.terminate()
-        server.wait(10)
+        ping = pings.finish(beside)
+        figures[f"tcp_{way}_mbit"] = stream.mbit
+        figures[f"retransmits_{way}"] = stream.retransmits
+        if tunnel.pids and stream.bytes:
+            figures[f"cpu_s_per_gb_{way}"] = spent / (stream.bytes / 1e9)
+        figures |= _ping(f"ping_{way}", ping)
+        figures[f"ping_{way}_lost_percent"] = ping.lost
+    return figures
 
 
-def _listens(ends: Ends) -> bool:
-    return f":{_PORT} " in ends.server.run("ss", "-Hltn").stdout
+def four_streams(ends: Ends, tunnel: Tunnel, seconds: float) -> Figures:
+    return {
+        f"tcp4_{way}_mbit": iperf.tcp(iperf.run(ends, tunnel.target, seconds, "-P", "4", *options)).mbit
+        for way, options in iperf.WAYS.items()
+    }
 
 
-def reachable(ends: Ends, target: str) -> bool:
-    """Whether one ping comes back within a second."""
-    return ends.client.run("ping", "-c", "1", "-W", "1", target, check=False).returncode == 0
+def udp(ends: Ends, tunnel: Tunnel, seconds: float) -> Figures:
+    """As many datagrams as the sender can make, of 64 and of 1,200 bytes of payload: what arrives a second."""
+    figures: Figures = {}
+    for size in (64, 1200):
+        for way, options in iperf.WAYS.items():
+            report = iperf.run(
+                ends, tunnel.target, max(1, round(seconds * _UDP_PART)), "-u", "-b", "0", "-l", str(size), *options
+            )
+            figures[f"udp{size}_{way}_pps"] = iperf.udp(report).per_second
+    return figures
 
 
-def _start_ping(ends: Ends, target: str, count: int) -> subprocess.Popen[str]:
-    return ends.client.spawn(
-        "ping", "-q", "-i", str(_INTERVAL), "-W", "2", "-c", str(max(count, 5)), target,
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def long(ends: Ends, tunnel: Tunnel, seconds: float) -> Figures:
+    """A stream of 30 s each way: what is sent again, and what the tunnel's own queues dropped."""
+    figures: Figures = {}
+    for way, options in iperf.WAYS.items():
+        before = tunnel.dropped()
+        stream = iperf.tcp(iperf.run(ends, tunnel.target, _LONG, *options))
+        figures[f"long_{way}_retransmits"] = stream.retransmits
+        if before is not None:
+            figures[f"long_{way}_dropped"] = (tunnel.dropped() or 0) - before
+    return figures
 
 
-def _finish_ping(process: subprocess.Popen[str]) -> Ping:
-    text = process.communicate(timeout=60)[0]
-    rtt, loss = _RTT.search(text), _LOSS.search(text)
-    if rtt is None or loss is None:
-        raise RuntimeError(f"ping: {' '.join(text.split())}")
-    return Ping(float(rtt[1]), float(loss[1]))
+def _ping(key: str, ping: pings.Ping) -> Figures:
+    return {f"{key}_ms": ping.median, f"{key}_mean_ms": ping.mean, f"{key}_p99_ms": ping.p99}
+
+
+# Of a tunnel that is up. What is not in here (handshakes, idle sessions) a peer measures by itself.
+PARTS: Mapping[str, Part] = {
+    "ping": idle,
+    "tcp": one_stream,
+    "streams": four_streams,
+    "udp": udp,
+    "long": long,
+}

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.peers import Sessions, Tunnel
-from bench.topology import SERVER, Ends
+from bench.topology import Ends
 
 
 class NoTunnel:
     name = "no tunnel"
+    port = 0
 
     def unavailable(self) -> str | None:
         return None
@@ -20,7 +21,7 @@ class NoTunnel:
 
     @contextmanager
     def tunnel(self, ends: Ends) -> Iterator[Tunnel]:
-        yield Tunnel(SERVER, ())
+        yield Tunnel(ends.address, ())
 
-    def sessions(self, ends: Ends, count: int) -> Sessions | None:
+    def sessions(self, ends: Ends, count: int, hold: float) -> Sessions | None:
         return None

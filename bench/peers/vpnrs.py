@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import vpnrs_core
-from bench.measure import reachable, resident
 from bench.peers import Sessions, Tunnel
-from bench.topology import SERVER, Ends, wait_for
+from bench.pings import reachable
+from bench.process import cpu_seconds, resident
+from bench.topology import Ends, wait_for
 from vpnrs_core.testkit.netns import Namespace
 
 COMMAND = str(Path(sys.executable).with_name("vpnrs"))
 _TARGET = "10.203.0.1"
 _PORT = 4433
 # One source that opens one session after the other would be held back as a stranger would; here the work is measured.
-_UNHURRIED = ("--set", "quic.unauthenticated_cpu=1.0")
+_UNHURRIED = ("--set", "quic.unauthenticated_cpu=1.0", "--set", "session.max_sessions=5000")
+
+
+# Why a queue of our own drops: full, waited too long, or the kernel took no more.
+_QUEUES = ("queue_overflow", "queue_delay", "tun_write")
+# As large inside as wireguard-go's 1,420: the path has 1,500, and the datagrams 44 bytes of their own (docs/wire.md).
+_MTU = ("--set", "quic.max_udp_payload=1464", "--set", "tun.mtu=1420")
 
 
 class Vpnrs:
-    def __init__(self, name: str = "vpnrs", extra: Sequence[str] = ()) -> None:
+    """One engine at both ends."""
+
+    def __init__(self, engine: str, extra: Sequence[str] = ()) -> None:
         """`extra`: more arguments for both ends' `vpnrs run`."""
-        self.name = name
-        self._extra = tuple(extra)
+        self.name = f"vpnrs, {engine}"
+        self.port = _PORT
+        self._engine = engine
+        named = () if engine == "aioquic" else ("-p", engine)  # the one is built in, another is a plugin
+        self._extra = (*named, *_MTU, *extra)
 
     def unavailable(self) -> str | None:
         return None if Path(COMMAND).exists() else f"{COMMAND} is missing; make .venv/.ready"
 
     def version(self) -> str:
-        return " ".join([vpnrs_core.__version__, *self._extra])
+        return f"{vpnrs_core.__version__}, {self._engine} {version(self._engine)}"
 
     @contextmanager
     def tunnel(self, ends: Ends) -> Iterator[Tunnel]:
@@ -44,36 +60,45 @@ class Vpnrs:
             self._run(ends.client, folder, "client") as client,
         ):
             wait_for("the tunnel", lambda: _alive(server, client) and reachable(ends, _TARGET))
-            yield Tunnel(_TARGET, (client.pid, server.pid))
+            yield Tunnel(_TARGET, (client.pid, server.pid), lambda: _dropped(folder, "client", "server"))
 
-    def sessions(self, ends: Ends, count: int) -> Sessions:
+    def sessions(self, ends: Ends, count: int, hold: float) -> Sessions:
         with self._pair(ends) as folder, self._run(ends.server, folder, "server", *_UNHURRIED) as server:
             wait_for("the server's socket", lambda: _alive(server) and _bound(ends))
-            command = [sys.executable, "-m", "bench.handshakes", str(folder / "client.toml"), str(count)]
+            command = [sys.executable, "-m", "bench.handshakes", str(folder / "client.toml"), str(count), self._engine]
             opener = ends.client.spawn(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            assert opener.stdin is not None
-            assert opener.stdout is not None
             try:
-                if opener.stdout.readline() != "warm\n":
-                    raise RuntimeError("the first session was not opened")
-                before = resident(server.pid)
-                opener.stdin.write("go\n")
-                opener.stdin.flush()
-                seconds = float(opener.stdout.readline() or "nan")
-                if seconds != seconds:
-                    raise RuntimeError(f"not all of {count} sessions were opened")
-                return Sessions(count / seconds, (resident(server.pid) - before) / count)
+                return self._opened(opener, folder, server.pid, count, hold)
             finally:
                 opener.stdin.close()
                 opener.wait(30)
+
+    def _opened(self, opener: Any, folder: Path, pid: int, count: int, hold: float) -> Sessions:
+        if opener.stdout.readline() != "warm\n":
+            raise RuntimeError("the first session was not opened")
+        before = resident(pid)
+        opener.stdin.write("go\n")
+        opener.stdin.flush()
+        seconds = float(opener.stdout.readline() or "nan")
+        if seconds != seconds:
+            raise RuntimeError(f"not all of {count} sessions were opened")
+        if not hold:
+            return Sessions(count / seconds, (resident(pid) - before) / count)
+        used = cpu_seconds([pid])
+        time.sleep(hold)
+        used = cpu_seconds([pid]) - used
+        sessions = _status(folder, "server")["server"]["sessions"]
+        # The one that warmed up is of the same kind.
+        missed = count + 1 - sum(session["state"] == "active" for session in sessions)
+        return Sessions(count / seconds, (resident(pid) - before) / count, missed, 100 * used / hold)
 
     @contextmanager
     def _pair(self, ends: Ends) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="vpnrs-bench-") as made:
             folder = Path(made) / "pair"
-            where = f"{SERVER}:{_PORT}"
             ends.server.run(
-                COMMAND, "init", str(folder), "--listen", where, "--server", where, "--ipv4", "10.203.0.0/16",
+                COMMAND, "init", str(folder), "--listen", f"{ends.address}:{_PORT}",
+                "--server", f"{ends.dial}:{_PORT}", "--ipv4", "10.203.0.0/16",
                 "--instance", f"bench{secrets.token_hex(4)}",
             )  # fmt: skip
             yield folder
@@ -84,7 +109,10 @@ class Vpnrs:
         log = folder / f"{role}.log"
         with ExitStack() as stack:
             stream = stack.enter_context(log.open("w"))
-            process = namespace.spawn(COMMAND, "run", str(folder / f"{role}.toml"), *self._extra, *extra, stderr=stream)
+            process = namespace.spawn(
+                COMMAND, "run", str(folder / f"{role}.toml"), "--set", f"quic.engine={self._engine}",
+                *self._extra, *extra, env=_environment(folder, role), stderr=stream,
+            )  # fmt: skip
             try:
                 yield process
             except Exception as error:
@@ -97,6 +125,32 @@ class Vpnrs:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait(15)
+
+
+def _environment(folder: Path, role: str) -> dict[str, str]:
+    """With a run directory in the folder of the pair, where `vpnrs status` finds the instance."""
+    return {**os.environ, "VPNRS_RUN_DIR": str(folder / f"run-{role}")}
+
+
+def _status(folder: Path, role: str) -> Any:
+    """What `vpnrs status --json` says of one end."""
+    instance = next((folder / f"run-{role}").iterdir()).name
+    asked = subprocess.run(
+        [COMMAND, "status", "--instance", instance, "--json"],
+        env=_environment(folder, role), capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    return json.loads(asked.stdout)
+
+
+def _dropped(folder: Path, *roles: str) -> int:
+    """Packets that queues of both ends have dropped so far."""
+    total = 0
+    for role in roles:
+        status = _status(folder, role)
+        peer = status["server"]["sessions"] if role == "server" else [status["client"]["session"]]
+        drops = [one["drops"] for one in (status, *filter(None, peer))]
+        total += sum(found.get(reason, 0) for found in drops for reason in _QUEUES)
+    return total
 
 
 def _alive(*processes: Any) -> bool:

@@ -18,9 +18,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from bench.measure import resident
 from bench.peers import CACHE, Sessions, Tunnel
-from bench.topology import SERVER, Ends, wait_for
+from bench.process import cpu_seconds, resident
+from bench.topology import Ends, wait_for
 from vpnrs_core.testkit.netns import Namespace
 
 MODULE = "golang.zx2c4.com/wireguard"
@@ -96,6 +96,7 @@ class WireguardGo:
 
     def __init__(self, name: str, binary: str | None, why_missing: str) -> None:
         self.name = name
+        self.port = PORT
         self._binary, self._why_missing = binary, why_missing
 
     def unavailable(self) -> str | None:
@@ -117,27 +118,32 @@ class WireguardGo:
         with self._devices(ends) as (client, server):
             mine, theirs = Key(), Key()
             server.set(f"private_key={theirs.private}", f"listen_port={PORT}", *_peer(mine, "10.202.0.1/32"))
-            client.set(f"private_key={mine.private}", *_dial(theirs))
+            client.set(f"private_key={mine.private}", *_dial(ends, theirs))
             yield Tunnel("10.202.0.2", (client.process.pid, server.process.pid))
 
-    def sessions(self, ends: Ends, count: int) -> Sessions:
-        """One client device that takes a new key for each handshake, and a server that knows all of them."""
+    def sessions(self, ends: Ends, count: int, hold: float) -> Sessions:
+        """One client device that takes a new key for each handshake, and a server that knows all of them. Only the
+        last one's keep-alives come, so nothing is told about missed ones."""
         with self._devices(ends) as (client, server):
             theirs, keys = Key(), [Key() for _ in range(count + 1)]
             server.set(f"private_key={theirs.private}", f"listen_port={PORT}")
-            self._handshake(client, server, theirs, keys[0], 0)
+            self._handshake(ends, client, server, theirs, keys[0], 0)
             before, start = resident(server.process.pid), time.perf_counter()
             for number, key in enumerate(keys[1:], 1):
-                self._handshake(client, server, theirs, key, number)
+                self._handshake(ends, client, server, theirs, key, number)
             seconds = time.perf_counter() - start
-            return Sessions(count / seconds, (resident(server.process.pid) - before) / count)
+            used = cpu_seconds([server.process.pid])
+            time.sleep(hold)
+            used = cpu_seconds([server.process.pid]) - used
+            each = (resident(server.process.pid) - before) / count
+            return Sessions(count / seconds, each, cpu_percent=100 * used / hold if hold else None)
 
-    def _handshake(self, client: Device, server: Device, theirs: Key, key: Key, number: int) -> None:
+    def _handshake(self, ends: Ends, client: Device, server: Device, theirs: Key, key: Key, number: int) -> None:
         server.set(*_peer(key, f"10.202.{1 + number // 256}.{number % 256}/32"))
         # A peer added anew has no memory of its last initiation, which would delay the next one by 5 s; the keep-alive
         # interval makes it send, and so shake hands, at once.
         client.set(
-            "replace_peers=true", f"private_key={key.private}", *_dial(theirs), "persistent_keepalive_interval=25"
+            "replace_peers=true", f"private_key={key.private}", *_dial(ends, theirs), "persistent_keepalive_interval=25"
         )
         deadline = time.perf_counter() + 10
         while not client.handshakes():
@@ -179,5 +185,5 @@ def _peer(key: Key, allowed: str) -> tuple[str, ...]:
     return f"public_key={key.public}", f"allowed_ip={allowed}"
 
 
-def _dial(key: Key) -> tuple[str, ...]:
-    return f"public_key={key.public}", f"endpoint={SERVER}:{PORT}", "allowed_ip=10.202.0.2/32"
+def _dial(ends: Ends, key: Key) -> tuple[str, ...]:
+    return f"public_key={key.public}", f"endpoint={ends.dial}:{PORT}", "allowed_ip=10.202.0.2/32"

@@ -42,6 +42,9 @@ class IdleLink:
     def received(self, payloads: Sequence[bytes]) -> None:
         pass
 
+    def measured(self, rtt: float) -> None:
+        pass
+
     def writable(self) -> None:
         pass
 

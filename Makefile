@@ -19,7 +19,7 @@ demo: $(READY) host
 	@$(BIN)/vpnrs demo
 
 # Tests that disturb each other share an xdist_group, and so a worker.
-test: $(READY) host
+test: $(READY) host $(BIN)/promtool
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 check: $(READY)
@@ -52,6 +52,18 @@ $(READY): requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.tom
 $(DOCS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
+
+# Prometheus and promtool for tests: taken out of Debian's package, which is not installed, so that no service starts.
+$(BIN)/promtool: | $(READY)
+	@if command -v apt-get dpkg-deb >/dev/null 2>&1; then \
+		echo "unpacking Debian's prometheus into $(VENV)"; \
+		place=$$(mktemp -d) && chmod 755 "$$place" && ( cd "$$place" && \
+		{ apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } && \
+		dpkg-deb -x prometheus_*.deb . ) >/dev/null 2>&1 && \
+		cp "$$place"/usr/bin/prometheus "$$place"/usr/bin/promtool $(BIN)/ || \
+		echo "Debian's prometheus could not be had: the tests that need it skip" >&2; \
+		rm -rf "$$place"; \
+	fi
 
 # $(call debian,command=package …): install what is missing, as root on Debian; else say it and go on, for the tests
 # that need it skip with a reason.

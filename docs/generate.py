@@ -19,6 +19,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from vpnrs_auth_token.commands import token
 from vpnrs_auth_token.config import TokenConfig
+from vpnrs_metrics.commands import metrics
+from vpnrs_metrics.config import MetricsConfig
 from vpnrs_ratelimit.cli import ratelimit
 from vpnrs_ratelimit.config import RateLimitConfig
 
@@ -78,6 +80,7 @@ def configuration() -> str:
         *tables(ClientConfig, keep=set(ClientConfig.model_fields) - common),
         "## Plugins\n\nA table `[plugins.NAME]` turns a plugin on.\n",
         *tables(TokenConfig, ("plugins", "auth_token")),
+        *tables(MetricsConfig, ("plugins", "metrics")),
         *tables(RateLimitConfig, ("plugins", "ratelimit")),
     ]
     return "\n".join(parts)
@@ -161,7 +164,7 @@ def commands() -> str:
         parts = [NOTE, CLI, *helps(cli, root)]
     finally:
         cli._plugins = offered
-    for plugin, group in (("auth_token", token), ("ratelimit", ratelimit)):
+    for plugin, group in (("auth_token", token), ("metrics", metrics), ("ratelimit", ratelimit)):
         context = click.Context(group, info_name=group.name, parent=root)
         parts += [f"## Of the plugin {plugin}\n", *helps(group, context)]
     return "\n".join(parts)

@@ -127,6 +127,12 @@ class Server:
             labels = {"pool": prefix}
             yield Sample("vpnrs_pool_leased", "gauge", "", "addresses in use", labels, leased)
             yield Sample("vpnrs_pool_leasable", "gauge", "", "addresses that can be in use at once", labels, leasable)
+        for outcome, count in self._door().items():
+            if outcome == "waiting":
+                yield Sample("vpnrs_door_waiting", "gauge", "", "connections not authenticated yet", {}, count)
+            else:
+                help = "what the door did with peers that had not authenticated"
+                yield Sample("vpnrs_door", "counter", "", help, {"outcome": outcome}, count)
         expiries = [record.granted.expires for record in records if record.granted.expires is not None]
         if expiries:
             help = "when the first session's credential expires, POSIX time"
@@ -144,13 +150,13 @@ class Server:
                     for prefix, leased, leasable in self._allocator.usage()
                 ],
                 "sessions": [self._session_status(r) for r in running],
-                "door": self._door(),
+                "door": {name: n for name, n in self._door().items() if n},
             },
         }
 
     def _door(self) -> Mapping[str, int]:
         listener = self._listener
-        return {name: n for name, n in listener.door().items() if n} if isinstance(listener, Door) else {}
+        return listener.door() if isinstance(listener, Door) else {}
 
     def _session_status(self, running: Running) -> dict[str, Any]:
         vitals, now = self._instance.vitals, self._instance.loop.time()

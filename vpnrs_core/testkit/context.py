@@ -12,7 +12,7 @@ from vpnrs_core.counters import Registry
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.errors import HostError
 from vpnrs_core.events import Event
-from vpnrs_core.interfaces import Address, Counter, Sample, Session, Store
+from vpnrs_core.interfaces import Address, Counter, Gauge, Histogram, Sample, Session, Store
 from vpnrs_core.plugins.dry_context import DryContext
 from vpnrs_core.testkit.clock import Clock
 
@@ -53,6 +53,12 @@ class KitContext(DryContext):
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
         return self.counters.counter(self.plugin, name, help, labels)
+
+    def gauge(self, name: str, help: str, labels: Sequence[str] = (), unit: str = "") -> Gauge:
+        return self.counters.gauge(self.plugin, name, help, labels, unit)
+
+    def histogram(self, name: str, help: str, bounds: Sequence[float], unit: str = "seconds") -> Histogram:
+        return self.counters.histogram(self.plugin, name, help, bounds, unit)
 
     def samples(self) -> Iterable[Sample]:
         return self.counters.samples()

@@ -31,7 +31,7 @@ READ_PACKETS = 64
 READ_BYTES = 256 * 1024
 
 # What one pull takes from a session's queue: a few super-packets, so that sparse flows get their turn soon.
-PULL_BYTES = 128 * 1024
+PULL_BYTES = 256 * 1024
 
 # The smallest MTU an ICMP error may name: RFC 8200 for IPv6, RFC 791 for IPv4.
 SMALLEST_MTU = {4: 68, 6: 1280}

@@ -166,11 +166,10 @@ class SessionQueue:
             elif self._too_old(flow, now):
                 continue
             if size > left:
-                fit = min(left // packet.largest_segment, packet.segments - 1)
-                if fit < 1:
-                    if pulled:
-                        break
-                    fit = 1
+                # Whole super-packets: a cut costs both ends an object more, so only a head that is alone is cut.
+                if pulled:
+                    break
+                fit = max(1, min(left // packet.largest_segment, packet.segments - 1))
                 packet, size = self._cut_head(flow, fit)
             else:
                 flow.packets.popleft()

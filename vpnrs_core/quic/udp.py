@@ -23,7 +23,7 @@ _PMTUDISC_PROBE = 3
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
 MOST_SEGMENTS = 64
-MOST_BURST_BYTES = 60_000
+MOST_BURST_BYTES = 65_000
 _RECEIVE_BYTES = 65_535
 _CONTROL_BYTES = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)
 _UDP_OVER_IPV4, _UDP_OVER_IPV6 = 28, 48
@@ -68,7 +68,7 @@ class SocketCounters:
 
 def bursts(packets: list[bytes]) -> list[list[bytes]]:
     """Cut packets, in order, into what one UDP_SEGMENT send takes: equal sizes but for a shorter last one, at most 64
-    segments and 60,000 bytes."""
+    segments and 65,000 bytes."""
     groups: list[list[bytes]] = []
     sizes = list(map(len, packets))
     start, count = 0, len(packets)

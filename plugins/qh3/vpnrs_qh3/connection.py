@@ -35,7 +35,7 @@ _FRAME = 3
 _LONGEST_ID = 20
 _LONGEST_REASON = 200
 # Bytes of datagrams a turn, two super-packets: more at once costs no less CPU time, and lets sparse flows wait.
-MOST_A_TURN = 128 << 10
+MOST_A_TURN = 256 << 10
 # Seconds without a packet after which a core that raises is given up.
 _LONGEST_STUCK = 5.0
 # qh3's pacing deadlines are microseconds away, and bear on nothing that waits here.

@@ -26,12 +26,12 @@ class _Offload:
         self._peer = peer
         self._whole = whole
 
-    def encode(self, packet: Packet, max_payload: int) -> list[bytes] | None:
+    def encode(self, packet: Packet, max_payload: int, head: bytes = b"") -> list[bytes] | None:
         """The packet behind its vnet header; None: too large, of a kind that the peer does not accept, a packet with a
         finished checksum, or a super-packet where those may not travel."""
         frame = packet.frame
         if frame[1]:
-            return self._encode_super(packet, max_payload) if self._whole else None
+            return self._encode_super(packet, max_payload, head) if self._whole else None
         if not frame[0] & NEEDS_CSUM or len(frame) > max_payload:
             return None
         header = packet.header
@@ -42,20 +42,20 @@ class _Offload:
             check_partial_checksum(header, flags, start, offset)
         except BadPacket:
             return None  # an inner checksum, of a tunnel in this tunnel: finished here, as the peer would not take it
-        return [_lone(frame, header.header_length, start, offset)]
+        return [head + _lone(frame, header.header_length, start, offset)]
 
-    def _encode_super(self, packet: Packet, max_payload: int) -> list[bytes] | None:
+    def _encode_super(self, packet: Packet, max_payload: int, head: bytes) -> list[bytes] | None:
         parts = split_evenly(packet)
         if kind_of(packet.header) not in self._peer or max(len(part.frame) for part in parts) > max_payload:
             return None
-        return [normalise(part.frame, packet.header_length) for part in parts]
+        return [head + normalise(part.frame, packet.header_length) for part in parts]
 
-    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
+    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None], skip: int = 0) -> list[Packet]:
         """The packets, runs of a flow joined. What breaks a rule of docs/wire.md is dropped as `bad_offload`."""
         packets = []
         for payload in payloads:
             try:
-                packets.append(self._accept(payload))
+                packets.append(self._accept(payload[skip:]))
             except BadPacket:
                 drop("bad_offload")
         return within(coalesce(packets, self._own), self._own)

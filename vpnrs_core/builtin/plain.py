@@ -17,17 +17,17 @@ class _Plain:
     def __init__(self, join: frozenset[str]) -> None:
         self._join = join
 
-    def encode(self, packet: Packet, max_payload: int) -> list[bytes] | None:
+    def encode(self, packet: Packet, max_payload: int, head: bytes = b"") -> list[bytes] | None:
         """The packet's segments with finished checksums; None when one is larger than `max_payload`."""
         if packet.largest_segment > max_payload:
             return None
-        return segment(packet)
+        return list(map(head.__add__, segment(packet)))
 
-    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
+    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None], skip: int = 0) -> list[Packet]:
         """The packets, runs of a flow joined. What is no sound IP packet is dropped as `malformed`."""
         packets = []
         for payload in payloads:
-            packet = Packet.of(payload)
+            packet = Packet.of(payload[skip:])
             try:
                 _ = packet.header
             except BadPacket:

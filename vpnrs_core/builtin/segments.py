@@ -19,16 +19,16 @@ class _Segments:
         self._own = own
         self._peer = peer
 
-    def encode(self, packet: Packet, max_payload: int) -> list[bytes] | None:
+    def encode(self, packet: Packet, max_payload: int, head: bytes = b"") -> list[bytes] | None:
         """One payload a segment; None: not a super-packet, of a kind that the peer does not accept, or too large."""
         if not packet.frame[1] or payload_size(packet) > max_payload or kind_of(packet.header) not in self._peer:
             return None
-        return cut(packet)
+        return cut(packet, head)
 
-    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
+    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None], skip: int = 0) -> list[Packet]:
         """Super-packets, or segments where the own TUN has no offload for their kind. What breaks a rule of
         docs/wire.md is dropped as `bad_offload`."""
-        return within(join(payloads, partial(drop, "bad_offload")), self._own)
+        return within(join(payloads, partial(drop, "bad_offload"), skip), self._own)
 
 
 class SegmentsCodec:

@@ -15,8 +15,8 @@ from vpnrs_core.wire.varint import decode_varint, encode_varint
 # Payloads: what wrappers send on their own is let go beyond this.
 MOST_APART = 1024
 
-# Context ids below 0x40 have one byte. Both are C calls: they run once a payload.
-_first_byte, _behind_it = itemgetter(slice(1)), itemgetter(slice(1, None))
+# Context ids below 0x40 have one byte. A C call: it runs once a payload.
+_first_byte = itemgetter(slice(1))
 
 
 class LinkPort:
@@ -88,9 +88,9 @@ class LinkPort:
         """Encode and hand over. False: the packet fits no codec on this path, nothing was sent."""
         largest = self.lane.max_payload() - self._overhead
         for head, codec in self._encoders:
-            payloads = codec.encode(packet, largest - len(head))
+            payloads = codec.encode(packet, largest - len(head), head)
             if payloads is not None:
-                self._enqueue(list(map(head.__add__, payloads)))
+                self._enqueue(payloads)
                 return True
         return False
 
@@ -137,7 +137,7 @@ class LinkPort:
         for first, run in groupby(payloads, _first_byte):
             codec = self._short.get(first)
             if codec is not None:
-                packets += codec.decode(list(map(_behind_it, run)), drop)
+                packets += codec.decode(list(run), drop, 1)
                 continue
             for (context, length), group in groupby(run, _context_of):
                 codec = self._decoders.get(context)
@@ -145,7 +145,7 @@ class LinkPort:
                     for _ in group:
                         drop("unknown_context")
                 else:
-                    packets += codec.decode([payload[length:] for payload in group], drop)
+                    packets += codec.decode(list(group), drop, length)
         return packets
 
 

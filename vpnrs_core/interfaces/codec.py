@@ -26,15 +26,18 @@ class CodecOut(Protocol):
 
 
 class Codec(Protocol):
-    """One link's codec object, both directions. Payloads here are without context id and link prefix."""
+    """One link's codec object, both directions. What is in front of a payload, the link's prefix and the context id,
+    is the core's; it passes through here so that no payload is copied a second time for it."""
 
-    def encode(self, packet: Packet, max_payload: int) -> list[bytes] | None:
-        """Payloads of at most `max_payload` bytes that carry the packet, None: this codec does not take it (the next
-        one is asked). An empty list is never returned: what fits no codec gets Packet Too Big from the core."""
+    def encode(self, packet: Packet, max_payload: int, head: bytes = b"") -> list[bytes] | None:
+        """Payloads of at most `max_payload` bytes, each behind the bytes `head`, which do not count. They carry the
+        packet; None: this codec does not take it (the next one is asked). An empty list is never returned: what fits
+        no codec gets Packet Too Big from the core."""
 
-    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None]) -> list[Packet]:
-        """Packets, joined where the codec can, in order. What the codec cannot judge is dropped: `drop(reason)`,
-        once a payload. Must not raise for what a peer sent: that loses the whole batch, counted `plugin_error`."""
+    def decode(self, payloads: Sequence[bytes], drop: Callable[[str], None], skip: int = 0) -> list[Packet]:
+        """Packets, joined where the codec can, in order. The codec's bytes begin behind the first `skip` of each
+        payload. What it cannot judge is dropped: `drop(reason)`, once a payload. Must not raise for what a peer sent:
+        that loses the whole batch, counted `plugin_error`."""
 
 
 class PacketCodec(Protocol):

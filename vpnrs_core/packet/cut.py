@@ -34,19 +34,27 @@ def split_evenly(packet: Packet) -> list[Packet]:
     return packet.split(-(-count // -(-count // MAX_TCP_SEGMENTS)))
 
 
-def cut(packet: Packet) -> list[bytes]:
-    """A super-packet's payloads, one a segment, in order. Raises BadPacket for a malformed packet."""
+def cut(packet: Packet, front: bytes = b"") -> list[bytes]:
+    """A super-packet's payloads, one a segment, in order, each behind the bytes `front`. Raises BadPacket for a
+    malformed packet."""
     if packet.segments > MAX_TCP_SEGMENTS:
-        return [payload for part in split_evenly(packet) for payload in cut(part)]
+        return [payload for part in split_evenly(packet) for payload in cut(part, front)]
     frame, header, size = packet.frame, packet.header, packet.gso_size
     start = VNET_LENGTH + header.header_length
     head = normalise(frame[:start], header.header_length)
     count, rest = divmod(header.payload_length, size)
     pieces = _slicer(size, count)(frame, start)
-    payloads = list(map(b"".join, zip(INDEXES, repeat(head), pieces, strict=False)))
+    fronts = indexes_behind(front)
+    payloads = list(map(b"".join, zip(fronts, repeat(head), pieces, strict=False)))
     if rest:
-        payloads.append(b"".join((INDEXES[count], head, frame[-rest:])))
+        payloads.append(b"".join((fronts[count], head, frame[-rest:])))
     return payloads
+
+
+@lru_cache(maxsize=256)
+def indexes_behind(front: bytes) -> tuple[bytes, ...]:
+    """`front` and each index a payload can have, in order."""
+    return tuple(map(front.__add__, INDEXES))
 
 
 @lru_cache(maxsize=128)

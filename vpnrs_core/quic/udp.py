@@ -9,6 +9,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import groupby, pairwise
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.interfaces.engine import SocketAddress
@@ -70,18 +71,17 @@ def bursts(packets: list[bytes]) -> list[list[bytes]]:
     """Cut packets, in order, into what one UDP_SEGMENT send takes: equal sizes but for a shorter last one, at most 64
     segments and 65,000 bytes."""
     groups: list[list[bytes]] = []
-    sizes = list(map(len, packets))
-    start, count = 0, len(packets)
-    while start < count:
-        size = sizes[start]
-        most = min(count, start + max(1, min(MOST_SEGMENTS, MOST_BURST_BYTES // max(size, 1))))
-        end = start + 1
-        while end < most and sizes[end] == size:
-            end += 1
-        if end < most and sizes[end] < size:
-            end += 1
-        groups.append(packets[start:end])
-        start = end
+    runs = [(size, len(list(run))) for size, run in groupby(map(len, packets))]
+    at = taken = 0  # taken: packets of a run that the one before has closed with
+    for (size, count), (following, _) in pairwise([*runs, (MOST_BURST_BYTES, 0)]):
+        left, taken = count - taken, 0
+        most = max(1, min(MOST_SEGMENTS, MOST_BURST_BYTES // max(size, 1)))
+        while left:
+            now = min(left, most)
+            left -= now
+            taken = int(not left and now < most and following < size)
+            groups.append(packets[at : at + now + taken])
+            at += now + taken
     return groups
 
 

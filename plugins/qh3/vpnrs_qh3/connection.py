@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -173,8 +174,7 @@ class Qh3Connection:
             if self._breath.due(self._rtt, now) or core.get_send_buffer_size():
                 packets = self._build(core, now)
             waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
-            for datagram in waiting:
-                core.send_datagram(datagram)
+            deque(map(core.send_datagram, waiting), maxlen=0)
         packets += self._build(core, now)
         return _by_address(packets)
 
@@ -362,8 +362,11 @@ class Qh3Connection:
 
 def _by_address(packets: list[Any]) -> list[tuple[list[bytes], SocketAddress]]:
     """What qh3 built, tuples of packet, address and more, as the driver takes it. Nearly always for one address."""
-    if len(set(map(_address, packets))) <= 1:
-        return [(list(map(_data, packets)), packets[0][1])] if packets else []
+    if not packets:
+        return []
+    address = packets[0][1]
+    if list(map(_address, packets)).count(address) == len(packets):
+        return [(list(map(_data, packets)), address)]
     return [(list(map(_data, run)), address) for address, run in groupby(packets, _address)]
 
 

@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench · make docs · make clean
+# make demo · make test · make soak · make check · make bench · make docs · make clean
 # Each sets up .venv first; the second time that costs nothing. PYTHON=… chooses the interpreter.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -12,7 +12,7 @@ TESTS ?=
 BENCH ?=
 PEERS ?= usual
 
-.PHONY: demo test check bench docs clean host bench-host
+.PHONY: demo test soak check bench docs clean host bench-host
 .DEFAULT_GOAL := demo
 
 demo: $(READY) host
@@ -21,6 +21,11 @@ demo: $(READY) host
 # Tests that disturb each other share an xdist_group, and so a worker.
 test: $(READY) host $(BIN)/promtool
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+# Ten minutes under load, with a real Prometheus; its short form is a test. SECONDS=60 for another length.
+soak: SECONDS := 600
+soak: $(READY) host $(BIN)/promtool
+	VPNRS_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -n 0 tests/soak
 
 check: $(READY)
 	$(BIN)/ruff check

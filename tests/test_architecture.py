@@ -36,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
         *("config", "counters", "errors", "events", "host", "interfaces", "packet", "pipeline", "plugins", "session"),
         "wire",
     },
-    "cli": {"config", "demo", "engine", "errors", "interfaces", "plugins", "quic"},
+    "cli": {"config", "demo", "engine", "errors", "host", "interfaces", "plugins", "quic"},
     "demo": {"cli", "config", "engine", "errors", "host", "interfaces", "packet", "plugins"},
     # The testkit may reach everything: it runs the commands as a user would.
     "testkit": {

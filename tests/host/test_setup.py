@@ -1,4 +1,4 @@
-"""Changes to a real host, and their undoing after a crash at every single step.
+"""Changes to a real host, and their undoing, also after a crash of the undoing itself (test_faults.py has the others).
 
 host ── eth (10.203.1.0/24, fd00:203::/64) ── neighbour
  └─ TUN (10.77.0.0/24, fd77::/64)
@@ -186,34 +186,6 @@ class Stepped:
         return self._steps.step(name, getattr(self._thing, name))
 
 
-@pytest.mark.parametrize(("device", "after"), [("dies", True), ("lives", False)], ids=["dies-after", "lives-before"])
-async def test_a_crash_at_any_step_is_recovered_by_a_new_start(host, monkeypatch, after, device):
-    """Every prefix of the changes and of their undoing; the TUN dies with the process, or outlives it."""
-    steps = Steps(monkeypatch)
-    before = host.namespace.snapshot()
-    crashed = 0
-    while True:
-        async with host.setup(steps.wrap) as (tun, setup):
-            steps.arm(crashed + 1, after)
-            try:
-                await everything(tun, setup)
-                await setup.undo()
-            except Crash:
-                crashed += 1
-            else:
-                break
-            if device == "lives":
-                await host.recover()
-                assert host.ip("address", "show", "dev", tun.name).count("inet ") == 0
-                assert host.ip("route", "show", "proto", "157", "dev", tun.name) == ""
-                assert host.ip("-6", "route", "show", "proto", "157", "dev", tun.name) == ""
-        await host.recover()
-        assert before.differences(host.namespace.snapshot()) == [], f"crash at step {crashed}"
-        assert await host.recover() == []
-        assert list(host.path.iterdir()) == []
-    assert crashed > 50
-
-
 async def test_a_crash_while_recovering_is_recovered_too(host, monkeypatch):
     steps = Steps(monkeypatch)
     before = host.namespace.snapshot()
@@ -302,18 +274,18 @@ async def test_a_route_over_the_hosts_network_is_refused_before_anything_changes
         await setup.undo()
 
 
-async def test_a_route_over_the_server_is_refused(host):
-    server = networks("198.51.100.7/32")
+async def test_a_default_route_is_two_halves_and_the_server_stays_beside_it(host):
+    server = networks("198.51.100.7/32", "2001:db8::7/128")
+    before = host.namespace.snapshot()
     async with host.setup() as (tun, setup):
-        await setup.configure_tun(tun, addresses("10.77.0.1/24"), 1280)
-        for network in ("198.51.100.0/24", "128.0.0.0/1"):
-            with pytest.raises(HostError, match=r"traffic to the server \(198\.51\.100\.7\)"):
-                await setup.set_routes(networks(network), underlay=server)
-        host.ip("route", "add", "198.51.100.7", "via", "10.203.1.2")
-        await setup.set_routes(networks("0.0.0.0/1", "128.0.0.0/1"), underlay=server)
-        assert "dev eth" in host.ip("route", "get", "198.51.100.7")
-        assert f"dev {tun.name}" in host.ip("route", "get", "8.8.8.8")
+        await setup.configure_tun(tun, addresses("10.77.0.1/24", "fd77::1/64"), 1280)
+        await setup.set_routes(networks("0.0.0.0/0", "::/0"), underlay=server)
+        for far, near in (("8.8.8.8", "198.51.100.7"), ("2001:db8:1::1", "2001:db8::7")):
+            assert f"dev {tun.name}" in host.ip("route", "get", far)
+            assert "dev eth" in host.ip("route", "get", near)
+        assert host.ip("route", "show", "default").split()[:3] == ["default", "via", "10.203.1.2"]
         await setup.undo()
+    assert before.differences(host.namespace.snapshot()) == []
 
 
 async def test_a_route_that_the_host_has_is_not_taken_for_success(host):

@@ -4,6 +4,7 @@ client ── server ── behind            Both instances have routes, addres
 """
 
 import json
+import os
 import signal
 
 import pytest
@@ -82,7 +83,7 @@ def test_what_a_crash_left_is_undone_by_the_next_start(busy, who):
     crashed = net.client if who == "client" else net.server
     other = net.server if who == "client" else net.client
     works(net)
-    crashed.kill()
+    crashed.kill(guard=True)
     left = net.left_behind()
     assert any("journal" in entry for entry in left)
     if who == "server":
@@ -96,6 +97,30 @@ def test_what_a_crash_left_is_undone_by_the_next_start(busy, who):
     assert crashed.stop() == 0
     assert net.left_behind() == []
     assert net.server_ns.run("sysctl", "-n", *FORWARDING).stdout.split() == ["0", "0"]
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_the_guard_undoes_what_a_killed_instance_changed(busy, who):
+    net = busy.up()
+    killed, other = (net.client, net.server) if who == "client" else (net.server, net.client)
+    works(net)
+    killed.kill()
+    assert "the guard has undone" in killed.log
+    assert not list(killed.run_dir.glob(f"{killed.name}/*"))
+    killed.start()
+    killed.wait_state("connected" if who == "client" else "listening")
+    assert "left behind" not in killed.log, "nothing was left for the next start"
+    other.stop()
+    killed.kill()
+    assert net.left_behind() == []
+
+
+def test_a_guard_that_was_killed_is_missed(tunnel):
+    net = tunnel()
+    net.start_server()
+    os.kill(net.server.guard_pid(), signal.SIGKILL)
+    net.server.wait_for("told of it", lambda _: "the guard (pid" in net.server.log)
+    assert net.server.stop() == 0
 
 
 def test_a_client_that_never_connected_leaves_nothing(tunnel):

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from vpnrs_core.config.fields import AnyNetwork, Dial, Table, WantedNetwork
+from vpnrs_core.config.fields import AnyNetwork, Dial, Domain, Table, WantedNetwork
 from vpnrs_core.config.tables import InstanceConfig
 
 
@@ -50,6 +50,16 @@ class ClientConfig(InstanceConfig):
     auth: ClientAuthConfig = Field(default_factory=ClientAuthConfig, description="How this client proves who it is.")
     routes: tuple[AnyNetwork, ...] = Field((), description="Prefixes routed into the tunnel besides the server's own.")
     accept_routes: bool = Field(True, description="Set the routes that the server pushes.")
+    accept_dns: bool = Field(True, description="Ask the DNS servers that the server pushes.")
+    dns_domains: tuple[Domain, ...] = Field(
+        (), description="Ask them for names in these domains only, where this host's resolver can; none: for all names."
+    )
+    kill_switch: bool = Field(
+        False, description="Let nothing leave this host but through the tunnel (nftables), from the start to the stop."
+    )
+    kill_switch_after_crash: bool = Field(
+        False, description="Leave it closed after a crash or an error; `vpnrs stop` and `vpnrs doctor --fix` open it."
+    )
     lane: Literal["datagram", "stream"] = Field(
         "datagram", description="datagram: QUIC datagrams; stream: one ordered stream, for paths that stall datagrams."
     )
@@ -57,6 +67,14 @@ class ClientConfig(InstanceConfig):
         (), description="Addresses or prefixes hoped for; the server decides. Empty: one of each family it has."
     )
     reconnect: ReconnectConfig = Field(default_factory=ReconnectConfig, description="Waits between attempts.")
+
+    @model_validator(mode="after")
+    def _switch_is_there(self) -> Self:
+        if self.kill_switch_after_crash and not self.kill_switch:
+            raise ValueError("kill_switch_after_crash needs kill_switch = true; set it, or remove the line")
+        if self.dns_domains and not self.accept_dns:
+            raise ValueError("dns_domains needs accept_dns = true; set it, or remove dns_domains")
+        return self
 
     @model_validator(mode="after")
     def _server_is_verified(self) -> Self:

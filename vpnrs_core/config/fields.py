@@ -63,6 +63,14 @@ def _dial(text: str) -> str:
     return text
 
 
+def _domain(text: str) -> str:
+    """Without the dots around it, in small letters."""
+    name = text.strip(".").lower()
+    if not name or not _HOSTNAME.fullmatch(name):
+        raise ValueError(f"{text!r} is not a domain; write for example corp.example.org")
+    return name
+
+
 def _instance(text: str) -> str:
     try:
         return valid_instance(text)
@@ -149,6 +157,7 @@ def _host(version: int) -> Callable[[Any], Any]:
 Listen = Annotated[str, pydantic.AfterValidator(_listen)]
 Dial = Annotated[str, pydantic.AfterValidator(_dial)]
 TunName = Annotated[str, pydantic.AfterValidator(_tun_name)]
+Domain = Annotated[str, pydantic.AfterValidator(_domain)]
 InstanceName = Annotated[str, pydantic.AfterValidator(_instance)]
 AnyNetwork = Annotated[Network, pydantic.BeforeValidator(parse_network)]
 WantedNetwork = Annotated[Network, pydantic.BeforeValidator(_wanted)]

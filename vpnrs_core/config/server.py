@@ -65,6 +65,12 @@ class ForwardingConfig(Table):
     enable: bool = Field(
         False, description="Turn on the kernel's IP forwarding while the server runs, and put it back afterwards."
     )
+    nat44: bool = Field(
+        False, description="Give what comes from the IPv4 pool this host's address where it leaves (nftables)."
+    )
+    clamp_mss: bool = Field(
+        False, description="Hold the MSS of forwarded TCP to the tunnel's MTU (nftables); nat44 does it anyway."
+    )
 
 
 class ServerConfig(InstanceConfig):

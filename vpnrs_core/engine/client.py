@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.models import ClientConfig
 from vpnrs_core.engine.backoff import Backoff, BackoffRules
 from vpnrs_core.engine.containment import describe
@@ -16,6 +19,7 @@ from vpnrs_core.engine.tunnel import ClientSideLink, Tunnel
 from vpnrs_core.errors import AuthRejected, HostError, PeerError, PluginError, VpnrsError
 from vpnrs_core.events import Connected, ConnectFailed, Disconnected
 from vpnrs_core.interfaces import (
+    Aims,
     ClientHalf,
     ClientRequest,
     Code,
@@ -31,6 +35,8 @@ from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
 
 if TYPE_CHECKING:
     from vpnrs_core.engine.instance import Instance
+
+log = logging.getLogger("vpnrs.client")
 
 
 class Client:
@@ -52,6 +58,7 @@ class Client:
         self._ticket: ResumeTicket | None = None
         self._link: ClientSideLink | None = None
         self._task: asyncio.Task[None] | None = None
+        self._switch_closed = False
         self._state = "connecting"
         self._attempts = 0
         self._ever_connected = False
@@ -63,6 +70,20 @@ class Client:
         return Pipeline("client", stages, self._instance.drops, self._stage_failed)
 
     async def start(self) -> str:
+        transport = self._instance.selection.transport
+        if isinstance(transport, Aims):
+            transport.on_underlay = self._follow_underlay
+        if self._config.kill_switch:
+            try:
+                await self._aim()
+            except HostError as error:
+                if not self._named_server:
+                    raise
+                log.warning("%s The kill switch closes as soon as the server's address is known", error)
+            else:
+                await self._close_switch()
+        else:
+            await self._instance.host.drop_outliving()
         self._task = asyncio.create_task(self._keep_connected())
         return self._config.server
 
@@ -72,6 +93,38 @@ class Client:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._tunnel.close("stopped")
+
+    # The kill switch
+
+    @property
+    def _named_server(self) -> bool:
+        """The server is named, not given by its address: only the DNS knows what the kill switch must let through."""
+        host, _ = split_host_port(self._config.server)
+        try:
+            ip_address(host)
+        except ValueError:
+            return True
+        return False
+
+    async def _aim(self) -> None:
+        """Raises HostError."""
+        transport, host = self._instance.selection.transport, self._instance.host
+        if isinstance(transport, Aims):
+            await transport.aim(self._config.server, host.left_open())
+
+    async def _close_switch(self) -> None:
+        """Nothing leaves from now on but by the tunnel. Raises HostError."""
+        self._switch_closed = True
+        await self._follow_underlay()
+
+    async def _follow_underlay(self) -> None:
+        """The transport may dial more than before."""
+        if self._switch_closed:
+            port = split_host_port(self._config.server)[1] if self._config.transport == "quic" else None
+            await self._instance.host.set_kill_switch(
+                self._instance.tun.name, self._tunnel.underlay(), port, self._config.kill_switch_after_crash
+            )
+        await self._tunnel.underlay_changed()
 
     def sessions(self) -> Sequence[Session]:
         return [] if self._tunnel.record is None else [self._tunnel.record]
@@ -172,6 +225,9 @@ class Client:
             await self._half.prepare()
         started = instance.loop.time()
         self._link = None
+        if self._config.kill_switch and not self._switch_closed:
+            await self._aim()
+            await self._close_switch()
         connection = await instance.selection.transport.dial(self._config.server, tuple(self._protocols))
         protocol = self._protocols.get(connection.alpn)
         if protocol is None:
@@ -206,6 +262,8 @@ class Client:
         self._ever_connected = True
         self._attempts = 0
         self._keep_ticket(link)
+        if granted.underlay:
+            await self._follow_underlay()
         self._instance.bus.emit(
             Connected(
                 session=granted.session,

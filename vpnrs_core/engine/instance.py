@@ -29,6 +29,7 @@ from vpnrs_core.engine.services import ServiceRunner
 from vpnrs_core.engine.vitals import Vitals
 from vpnrs_core.errors import ConfigError, HostError, VpnrsError
 from vpnrs_core.events import InstanceStarted, InstanceStopping
+from vpnrs_core.host.guard import Guard
 from vpnrs_core.host.notify import Notifier
 from vpnrs_core.host.rundir import RunDir
 from vpnrs_core.host.setup import HostSetup
@@ -128,6 +129,9 @@ class Instance:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         rundir = stack.enter_context(RunDir.claim(self.name))
+        guard = Guard.start(rundir)
+        stack.callback(guard.end)
+        guard.watch()
         self.plugins = load_plugins(self.configuration, self._context, enable=self._enable, block=self._block)
         for line in self.plugins.warnings:
             logging.getLogger(LOGGER).warning(line)
@@ -206,7 +210,7 @@ class Instance:
 
     async def _undo_host(self) -> None:
         try:
-            await self.host.undo()
+            await self.host.undo(failed=self._failure is not None)
         finally:
             await self.host.close()
 

@@ -81,6 +81,7 @@ class Server:
             # A plugin may need a family that no client is given addresses of.
             families = {network.version for network in (*self._allocator.prefixes, *needs.to_tun)}
             await instance.host.enable_forwarding(4 in families, 6 in families)
+        await self._set_gateway()
         self._live = ServerSessions(
             instance.pipeline,
             instance.datapath,
@@ -96,6 +97,12 @@ class Server:
             config.listen, tuple(self._protocols), self._on_connection
         )
         return self._listener.where
+
+    async def _set_gateway(self) -> None:
+        forwarding = self._config.forwarding
+        pool = [network for network in self._allocator.prefixes if network.version == 4 and forwarding.nat44]
+        masquerade = list(dict.fromkeys([*pool, *self._instance.needs.masquerade]))
+        await self._instance.host.set_gateway(masquerade, forwarding.clamp_mss or forwarding.nat44)
 
     async def stop(self) -> None:
         if self._gate is not None:

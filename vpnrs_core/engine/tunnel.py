@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from ipaddress import ip_network
@@ -36,6 +37,8 @@ from vpnrs_core.session.session import SessionRecord
 if TYPE_CHECKING:
     from vpnrs_core.engine.instance import Instance
 
+log = logging.getLogger("vpnrs.client")
+
 
 class Tunnel:
     """What outlives a connection: while the client reconnects, addresses and routes stay, and packets wait in the
@@ -47,6 +50,7 @@ class Tunnel:
         self._config = instance.configuration
         self._wrappers: dict[str, Wrapper] = {}
         self._configured = False
+        self._warned = ""
         self._turn = asyncio.Lock()
         self.record: SessionRecord | None = None
         self.peer: Peer | None = None
@@ -78,7 +82,8 @@ class Tunnel:
             instance, host = self._instance, self._instance.host
             addresses = list(granted.addresses)
             self.routes = self._wanted_routes(granted)
-            if self._configured:
+            first = not self._configured
+            if not first:
                 await host.change_addresses(addresses)
                 await host.set_mtu(mtu)
             else:
@@ -86,7 +91,11 @@ class Tunnel:
                 self._configured = True
                 if instance.needs.forwarding:
                     await host.enable_forwarding(True, True)
-            await host.set_routes(self.routes, self._underlay(granted))
+                await host.set_gateway(instance.needs.masquerade, False)
+            # Later the host may have come to a network that a route overlaps: that is no reason to end the tunnel.
+            await host.set_routes(self.routes, self.underlay(granted), strict=first)
+            if self._config.accept_dns:
+                await self._set_dns(granted)
             instance.pipeline.set_tun_mtu(mtu)
             return self._place(granted, mtu)
 
@@ -133,15 +142,41 @@ class Tunnel:
         )
 
     def _wanted_routes(self, granted: Granted) -> tuple[Network, ...]:
-        """Ours, those that plugins need, and the server's if we accept them; only of families that we have an address
-        of."""
+        """Ours, those that plugins need, and the server's if we accept them, and its DNS servers; only of families that
+        we have an address of."""
         families = {address.version for address, _ in granted.addresses}
         pushed = granted.routes if self._config.accept_routes else ()
         wanted = (*self._config.routes, *self._instance.needs.to_tun, *pushed)
-        return tuple(dict.fromkeys(network for network in wanted if network.version in families))
+        routes = [network for network in wanted if network.version in families]
+        covered = [
+            *routes,
+            *self.underlay(granted),
+            *(ip_network((address, length), strict=False) for address, length in granted.addresses),
+        ]
+        for server in granted.dns if self._config.accept_dns else ():
+            if server.version in families and not any(server in network for network in covered):
+                routes.append(ip_network(server))
+        return tuple(dict.fromkeys(routes))
 
-    def _underlay(self, granted: Granted) -> list[Network]:
-        named = [*self._instance.selection.transport.underlay(), *granted.underlay]
+    async def underlay_changed(self) -> None:
+        """The transport is about to dial somewhere new."""
+        async with self._turn:
+            if self._configured and self.record is not None:
+                await self._instance.host.set_routes(self.routes, self.underlay(self.record.granted), strict=False)
+
+    async def _set_dns(self, granted: Granted) -> None:
+        families = {address.version for address, _ in granted.addresses}
+        servers = [server for server in granted.dns if server.version in families]
+        warning = await self._instance.host.set_dns(servers, self._config.dns_domains)
+        if warning and warning != self._warned:
+            self._warned = warning
+            log.warning("%s", warning)
+
+    def underlay(self, granted: Granted | None = None) -> list[Network]:
+        """What must never be routed into the tunnel."""
+        if granted is None and self.record is not None:
+            granted = self.record.granted
+        named = [*self._instance.selection.transport.underlay(), *(granted.underlay if granted is not None else ())]
         # A scope (fe80::1%eth0) says which link an address is on; a route is about the address alone.
         return [ip_network(entry.partition("%")[0]) if isinstance(entry, str) else entry for entry in named]
 

@@ -1,15 +1,16 @@
-"""The kinds of change that are made to a host: each knows how it is made, taken back and recognised as ours.
+"""What a change to a host is, and the simple kinds: each knows how it is made, taken back and recognised as ours.
 
-Undoing is idempotent and touches only what the change itself made. A new kind is a class here and a line in KINDS.
+Undoing is idempotent and touches only what the change itself made. A new kind is a class and a line in host/kinds.py.
 """
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, ClassVar, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Self
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.host.netlink import ROUTE_PROTOCOL, Netlink
@@ -18,26 +19,37 @@ from vpnrs_core.interfaces.common import Address, Network
 _PROC_SYS: Final = Path("/proc/sys")
 
 
-class Change(Protocol):
+class Change(abc.ABC):
     """One change. `record` is what the journal keeps, `from_record` its inverse (KeyError, ValueError: damaged)."""
 
     KIND: ClassVar[str]
 
+    @property
+    def outlives_a_crash(self) -> bool:
+        """Neither the guard nor the next start takes it back, only an end in order, `vpnrs stop` or the doctor."""
+        return False
+
+    @abc.abstractmethod
     def record(self) -> dict[str, Any]: ...
     @classmethod
+    @abc.abstractmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self: ...
+    @abc.abstractmethod
     async def apply(self, netlink: Netlink) -> None: ...
+    @abc.abstractmethod
     async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
         """`resumed`: an earlier undoing was cut short, and may have done a part."""
 
+    @abc.abstractmethod
     async def is_ours(self, netlink: Netlink) -> bool:
         """It is in force, and bears our mark."""
 
+    @abc.abstractmethod
     def __str__(self) -> str: ...
 
 
 @dataclass(frozen=True)
-class AddAddress:
+class AddAddress(Change):
     """An address on an interface of ours. The mark is the interface: name and index together are never used again
     before the next boot."""
 
@@ -77,7 +89,7 @@ class AddAddress:
 
 
 @dataclass(frozen=True)
-class AddRoute:
+class AddRoute(Change):
     """A route into an interface of ours. The mark is the route protocol number."""
 
     KIND: ClassVar[str] = "route"
@@ -108,7 +120,7 @@ class AddRoute:
 
 
 @dataclass(frozen=True)
-class SetSysctl:
+class SetSysctl(Change):
     """A kernel setting, `key` as a path below /proc/sys. A setting has no room for a mark: ours it is while it has the
     value that we gave it, and had another before.
 
@@ -158,17 +170,6 @@ class SetSysctl:
 
     def __str__(self) -> str:
         return f"{self.key.replace('/', '.')} = {self.value} (was {self.before})"
-
-
-KINDS: Final[Mapping[str, type[Change]]] = {kind.KIND: kind for kind in (AddAddress, AddRoute, SetSysctl)}
-
-
-def from_record(record: Mapping[str, Any]) -> Change:
-    """The change that a journal's entry tells of. Raises HostError."""
-    try:
-        return KINDS[record["kind"]].from_record(record)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise HostError(f"the journal tells of a change that this version does not know: {dict(record)}") from error
 
 
 def read_sysctl(key: str) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from ipaddress import ip_network
 
 from vpnrs_core.errors import HostError
-from vpnrs_core.host.netlink import HostAddress, HostRoute
+from vpnrs_core.host.netlink import HostAddress
 from vpnrs_core.interfaces.common import Address, Network
 
 
@@ -43,18 +43,14 @@ def check_route(network: Network, present: Iterable[HostAddress], *, declared: b
             )
 
 
-def check_underlay(network: Network, underlay: Sequence[Network], routes: Iterable[HostRoute]) -> None:
-    """Raises HostError when the route would take what the transport sends (`underlay`) into the tunnel that the
-    transport carries. A more specific route that the host has already (`routes`, ours not counted) prevents it."""
+def check_underlay(network: Network, underlay: Iterable[Network]) -> None:
+    """Raises HostError when the route is for the very address that the transport sends to (`underlay`): no route
+    beside the tunnel could be more specific."""
     for target in underlay:
-        if not _overlap(network, target):
-            continue
-        if not any(
-            route.network.prefixlen > network.prefixlen and _contains(route.network, target) for route in routes
-        ):
+        if _overlap(network, target) and network.prefixlen >= target.prefixlen:
             raise HostError(
-                f"the route {network} would send the traffic to the server ({_short(target)}) into the tunnel itself: "
-                f"leave it out, or add a route to {_short(target)} by the host's own gateway first"
+                f"the route {network} would send the traffic to the server itself into the tunnel: leave it out, or "
+                "name a network around it, which leaves the server out by itself"
             )
 
 
@@ -69,11 +65,3 @@ def _counts(other: HostAddress) -> bool:
 
 def _overlap(one: Network, other: Network) -> bool:
     return one.version == other.version and one.overlaps(other)
-
-
-def _contains(outer: Network, inner: Network) -> bool:
-    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # same version
-
-
-def _short(network: Network) -> str:
-    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)

@@ -91,7 +91,7 @@ class Journal:
         self._path = path
         self._scope = scope or current_scope()
         self._fd = -1
-        self.foreign = False
+        self.foreign = self.rebooted = False
         entries: list[Entry] = []
         self._last = 0
         try:
@@ -108,6 +108,7 @@ class Journal:
             entries, self._last = found.entries, found.last
             # After a reboot nothing of it exists; in another namespace it is not for us to touch.
             self.foreign = bool(entries) and found.scope != self._scope
+            self.rebooted = self.foreign and (found.scope or self._scope)[0] != self._scope[0]
         self._entries = {entry.number: entry for entry in entries}
         self._lines = 1 + 3 * len(entries)
 

@@ -28,6 +28,7 @@ _IFA_F_NODAD: Final = 0x02
 _SCOPE_LINK: Final = 253
 _UNICAST: Final = 1
 _LOCAL: Final = 2
+_UNREACHABLE: Final = 7
 _NO_ADDR_GEN: Final = 1  # IN6_ADDR_GEN_MODE_NONE
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})
 
@@ -57,7 +58,8 @@ class HostAddress:
 
 @dataclass(frozen=True)
 class HostRoute:
-    """A unicast route. `index` is the outgoing interface, 0 for multipath routes; `gateway` None: on-link."""
+    """A unicast route, of a multipath one its first path. `index` is the outgoing interface, 0 where the kernel names
+    none; `gateway` None: on-link; `source` is the address that it prefers to send from."""
 
     network: Network
     index: int
@@ -66,6 +68,7 @@ class HostRoute:
     protocol: int
     table: int
     metric: int
+    source: str | None = None
 
 
 class Netlink:
@@ -132,10 +135,11 @@ class Netlink:
                 continue
             default = "::" if message["family"] == 10 else "0.0.0.0"
             network = ip_network(f"{message.get('dst') or default}/{message['dst_len']}")
-            index = message.get("oif") or 0
-            metric = message.get("priority") or 0
-            gateway = message.get("gateway")
-            found.append(HostRoute(network, index, names.get(index, ""), gateway, message["proto"], number, metric))
+            metric, source = message.get("priority") or 0, message.get("prefsrc")
+            index, gateway = _path(message)
+            found.append(
+                HostRoute(network, index, names.get(index, ""), gateway, message["proto"], number, metric, source)
+            )
         return found
 
     # Links
@@ -203,6 +207,36 @@ class Netlink:
         """Only one that has our mark and leads to that interface. False: there is none."""
         return await self._remove(f"removing the route {network}", "route", "del", **_route(network, index))
 
+    async def pin_route(
+        self, network: Network, index: int, gateway: str | None, source: str | None, metric: int
+    ) -> None:
+        """A route by the underlay with our mark; one of the same network and metric is replaced, in one step."""
+        await self._change(
+            f"pinning {network}", "route", "replace", **_pin(network, index, gateway, source, metric)
+        )  # fmt: skip
+
+    async def unpin_route(
+        self, network: Network, index: int, gateway: str | None, source: str | None, metric: int
+    ) -> bool:
+        """Only that very one, with our mark. False: there is none."""
+        return await self._remove(
+            f"taking back the pin of {network}", "route", "del", **_pin(network, index, gateway, source, metric)
+        )  # fmt: skip
+
+    async def add_unreachable(self, network: Network, metric: int) -> None:
+        await self._change(f"making {network} unreachable", "route", "add", **_unreachable(network, metric))
+
+    async def remove_unreachable(self, network: Network, metric: int) -> bool:
+        return await self._remove(f"freeing {network}", "route", "del", **_unreachable(network, metric))
+
+    async def unreachables(self) -> list[tuple[Network, int]]:
+        """(network, metric) of those in the main table that bear our mark."""
+        found = []
+        for message in await self._dump("route"):
+            if message["type"] == _UNREACHABLE and message["proto"] == ROUTE_PROTOCOL and message.get("dst"):
+                found.append((ip_network(f"{message.get('dst')}/{message['dst_len']}"), message.get("priority") or 0))
+        return found
+
     async def _dump(self, what: str) -> list[Any]:
         try:
             return [message async for message in await getattr(self._ipr, what)("dump")]
@@ -233,6 +267,32 @@ def _route(network: Network, index: int) -> dict[str, Any]:
         # Without it pyroute2 takes `default` for IPv4's.
         route["family"] = 10
     return route
+
+
+def _path(message: Any) -> tuple[int, str | None]:
+    """Outgoing interface and gateway."""
+    paths = message.get("multipath") or [message]
+    via = paths[0].get("via")
+    gateway = paths[0].get("gateway") or (via.get("addr") if via else None)
+    return paths[0].get("oif") or 0, gateway
+
+
+def _pin(network: Network, index: int, gateway: str | None, source: str | None, metric: int) -> dict[str, Any]:
+    route = {**_route(network, index), "priority": metric}
+    if source is not None:
+        route["prefsrc"] = source
+    if gateway is not None:
+        route.pop("scope", None)
+        if ip_address(gateway).version == network.version:
+            route["gateway"] = gateway
+        else:
+            route["via"] = {"family": 10, "addr": gateway}
+    return route
+
+
+def _unreachable(network: Network, metric: int) -> dict[str, Any]:
+    family = {"family": 10} if network.version == 6 else {}
+    return {"dst": str(network), "type": _UNREACHABLE, "proto": ROUTE_PROTOCOL, "priority": metric, **family}
 
 
 def _advice(code: int) -> str:

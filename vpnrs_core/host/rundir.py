@@ -7,6 +7,7 @@ import grp
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,6 +19,8 @@ GROUP: Final = "vpnrs"
 JOURNAL: Final = "journal"
 
 _LOCK: Final = "lock"
+# Seconds that a guard may take to put back what a killed instance changed.
+_GUARD_PATIENCE: Final = 10.0
 _INSTANCE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -53,7 +56,9 @@ def running_pid(instance: str) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read_pid(fd)
+        pid = _read_pid(fd)
+        # Its guard holds the lock a little longer than an instance that was killed.
+        return pid if pid is None or _alive(pid) else None
     finally:
         os.close(fd)
     return None
@@ -87,6 +92,11 @@ class RunDir:
         return cls(instance, path, lock)
 
     @property
+    def lock(self) -> int:
+        """The descriptor that holds the lock; whoever inherits it holds the lock as well."""
+        return self._lock
+
+    @property
     def journal(self) -> Path:
         return self.path / JOURNAL
 
@@ -114,6 +124,7 @@ class RunDir:
 
 def _lock(instance: str, path: Path) -> int:
     """A descriptor that holds the lock of the file that is at its path now."""
+    deadline = time.monotonic() + _GUARD_PATIENCE
     while True:
         path.mkdir(mode=0o751, exist_ok=True)
         try:
@@ -125,6 +136,9 @@ def _lock(instance: str, path: Path) -> int:
         except BlockingIOError:
             pid = _read_pid(fd)
             os.close(fd)
+            if pid is not None and not _alive(pid) and time.monotonic() < deadline:
+                time.sleep(0.02)  # its guard is at work
+                continue
             raise HostError(
                 f"instance {instance!r} is running already (pid {pid or 'unknown'}): stop it with 'vpnrs stop "
                 f"--instance {instance}', or give this one another name with --instance"
@@ -154,6 +168,15 @@ def _share(path: Path) -> None:
 def _read_pid(fd: int) -> int | None:
     text = os.pread(fd, 32, 0).strip()
     return int(text) if text.isdigit() else None
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process still runs; one that was killed and that nobody has waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in ("Z", "X")
 
 
 def _discard(entry: Path) -> None:

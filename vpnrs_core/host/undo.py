@@ -7,25 +7,37 @@ from collections.abc import Callable
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.events import HostChanged
-from vpnrs_core.host.changes import from_record
 from vpnrs_core.host.journal import Journal
+from vpnrs_core.host.kinds import from_record
 from vpnrs_core.host.netlink import Netlink
+from vpnrs_core.host.rulesets import KILL_SWITCH
 
 log = logging.getLogger("vpnrs.host")
 
 Observe = Callable[[HostChanged], None]
 
 
-async def undo_all(netlink: Netlink, journal: Journal, observe: Observe | None = None) -> list[str]:
-    """Undo in reverse what the journal holds → what was undone, in words.
+async def undo_all(
+    netlink: Netlink,
+    journal: Journal,
+    observe: Observe | None = None,
+    *,
+    crashed: bool = False,
+    only_outliving: bool = False,
+) -> list[str]:
+    """Undo in reverse what the journal holds → what was undone, in words. `crashed`: what is to outlive a crash stays,
+    in force and in the journal; `only_outliving`: nothing else is undone.
 
     What is only intended is touched only if it bears our mark. One that cannot be undone stays in the journal and
     keeps none of the others; then HostError says which."""
     undone: list[str] = []
     failures: list[str] = []
-    for entry in journal.pending:
+    # The kill switch goes last, however often it was renewed.
+    for entry in sorted(journal.pending, key=lambda entry: entry.change.get("purpose") == KILL_SWITCH):
         try:
             change = from_record(entry.change)
+            if (crashed and change.outlives_a_crash) or (only_outliving and not change.outlives_a_crash):
+                continue
             in_force = entry.done or entry.undoing or await change.is_ours(netlink)
             if in_force:
                 journal.undoing(entry.number)
@@ -44,14 +56,15 @@ async def undo_all(netlink: Netlink, journal: Journal, observe: Observe | None =
 
 
 async def recover(netlink: Netlink, journal: Journal, observe: Observe | None = None) -> list[str]:
-    """Before the first change of a new start: undo what the last run left → what was undone, in words.
+    """Before the first change of a new start: undo what the last run left → what was undone, in words. What is to
+    outlive a crash stays.
 
     A journal of an earlier boot or of another network namespace is forgotten: its changes are not here."""
     if journal.foreign:
         log.warning("the journal is of another boot or network namespace: nothing of it is undone here")
         journal.forget()
         return []
-    undone = await undo_all(netlink, journal, observe)
+    undone = await undo_all(netlink, journal, observe, crashed=True)
     if undone:
         log.warning("undone what the last run left behind: %s", "; ".join(undone))
     return undone

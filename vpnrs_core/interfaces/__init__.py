@@ -60,6 +60,7 @@ from vpnrs_core.interfaces.stage import (
 )
 from vpnrs_core.interfaces.store import Store, StoreUnavailable, Value
 from vpnrs_core.interfaces.transport import (
+    Aims,
     Connection,
     ConnectionEvents,
     Door,
@@ -81,6 +82,7 @@ __all__ = [
     "AddressAllocator",
     "AdmissionCheck",
     "Admit",
+    "Aims",
     "Attempt",
     "Authenticator",
     "Bearer",

@@ -12,8 +12,8 @@ from vpnrs_core.interfaces.common import Address, Network
 @dataclass(frozen=True)
 class HostNeeds:
     """Applied through the journal and undone with it. `to_tun`: routes into the TUN; `reserve`: addresses never
-    leased (server); `masquerade`: prefixes whose traffic leaves with the host's address, which this release refuses at
-    the start; `forwarding`: IP forwarding on."""
+    leased (server); `masquerade`: prefixes whose traffic leaves the host with the host's own address (nftables);
+    `forwarding`: IP forwarding on."""
 
     to_tun: Sequence[Network] = ()
     reserve: Sequence[Address] = ()

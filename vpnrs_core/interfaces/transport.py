@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
@@ -140,6 +140,18 @@ class TransportFacts(Protocol):
     def facts(self) -> Mapping[str, int]:
         """Of all its sockets since the start, closed ones too: `udp_packets_in`, `udp_bytes_in`, `…_out`,
         `udp_packets_lost`, `udp_packets_too_large`."""
+
+
+@runtime_checkable
+class Aims(Protocol):
+    """A transport that can say what it will dial before it does: a kill switch must let that through, and routes into
+    the tunnel must leave it out. `on_underlay` is awaited when `underlay()` has grown, before the first packet."""
+
+    on_underlay: Callable[[], Awaitable[None]] | None
+
+    async def aim(self, where: str, known: Sequence[Network] = ()) -> None:
+        """Find out, and keep, what `where` stands for. `known`: addresses to fall back on when it cannot be found out.
+        Raises HostError, ConfigError."""
 
 
 class Transport(Protocol):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
@@ -26,6 +27,8 @@ from vpnrs_core.quic.settings import QuicConfig, ServerIdentity
 from vpnrs_core.quic.udp import UdpSocket, address_text, bind, join_host_port
 
 DIAL_SECONDS = 3.0
+RESOLVE_SECONDS = 5.0
+Target = tuple[socket.AddressFamily, SocketAddress]
 Engines = Mapping[str, QuicEngine] | Callable[[], Mapping[str, QuicEngine]]
 
 
@@ -74,7 +77,8 @@ class QuicTransport:
         self._drivers: set[Driver] = set()
         self._closed_counts: Counter[str] = Counter()
         self._underlay: dict[str, None] = {}
-        self.on_underlay: Callable[[], None] | None = None
+        self._known: dict[str, list[Target]] = {}
+        self.on_underlay: Callable[[], Awaitable[None]] | None = None
 
     # interfaces.Transport
 
@@ -113,15 +117,13 @@ class QuicTransport:
             idle_timeout=self._config.idle_timeout,
         )
         engine = self._engine()
-        addresses = await resolve(where)
-        for _, address in addresses:
-            self._heading_for(address[0])
         failures: list[str] = []
-        for family, address in addresses:
-            try:
-                return await self._dial_one(engine, settings, family, address, check, via)
-            except (PeerError, HostError) as error:
-                failures.append(f"{address_text(address)}: {error}")
+        async with aclosing(self._targets(where)) as targets:
+            async for family, address in targets:
+                try:
+                    return await self._dial_one(engine, settings, family, address, check, via)
+                except (PeerError, HostError) as error:
+                    failures.append(f"{address_text(address)}: {error}")
         raise PeerError(f"no connection to {where}: " + "; ".join(failures))
 
     def underlay(self) -> Iterable[Network | str]:
@@ -134,10 +136,55 @@ class QuicTransport:
             total.update(counts(driver))
         return total
 
+    async def aim(self, where: str, known: Sequence[Network] = ()) -> None:
+        try:
+            await self._resolve(where)
+        except HostError:
+            _, port = split_where(where)
+            found = [t for n in known for t in await resolve(join_host_port(str(n.network_address), port))]
+            if not found:
+                raise
+            await self._learn(where, found)
+
     async def close(self) -> None:
         await asyncio.gather(*(driver.close() for driver in self._drivers))
 
     # Dialling
+
+    async def _targets(self, where: str) -> AsyncGenerator[Target, None]:
+        """What the name stood for last comes first: once the tunnel carries the questions to the DNS, the tunnel has to
+        be there before they are answered."""
+        tried = list(self._known.get(where, ()))
+        for target in tried:
+            yield target
+        try:
+            found = await self._resolve(where)
+        except HostError:
+            if not tried:
+                raise
+            return
+        for target in found:
+            if target not in tried:
+                yield target
+
+    async def _resolve(self, where: str) -> list[Target]:
+        """Raises HostError, ConfigError."""
+        try:
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                found = await resolve(where)
+        except TimeoutError:
+            raise HostError(
+                f"{where}: the name was not resolved within {RESOLVE_SECONDS:g} s. Check this host's DNS."
+            ) from None
+        await self._learn(where, found)
+        return found
+
+    async def _learn(self, where: str, found: list[Target]) -> None:
+        self._known[where] = found
+        grown = [address[0] for _, address in found if address[0] not in self._underlay]
+        self._underlay.update(dict.fromkeys(grown))
+        if grown and self.on_underlay is not None:
+            await self.on_underlay()
 
     async def _dial_one(
         self,
@@ -225,13 +272,6 @@ class QuicTransport:
     def _forget(self, driver: Driver) -> None:
         self._drivers.discard(driver)
         self._closed_counts.update(counts(driver))
-
-    def _heading_for(self, host: str) -> None:
-        """Routes into the tunnel must leave out whatever is dialled, and hear of it before the first packet."""
-        if host not in self._underlay:
-            self._underlay[host] = None
-            if self.on_underlay is not None:
-                self.on_underlay()
 
 
 def counts(driver: Driver) -> dict[str, int]:

@@ -11,6 +11,7 @@ from vpnrs_core.interfaces.common import Address
 from vpnrs_core.testkit.netns import Namespace
 
 _ALL = 0x0003  # ETH_P_ALL
+_OUTGOING = 4  # PACKET_OUTGOING
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
 
@@ -25,14 +26,17 @@ class Capture:
         self._socket.setblocking(False)
         self._interface = interface
 
-    def packets(self) -> list[tuple[Address, int, bytes]]:
-        """(destination, protocol or next header, the packet) of what has passed and was not asked for before."""
+    def packets(self, *, outgoing: bool = False) -> list[tuple[Address, int, bytes]]:
+        """(destination, protocol or next header, the packet) of what has passed and was not asked for before;
+        `outgoing`: only what this end sent."""
         found: list[tuple[Address, int, bytes]] = []
         while True:
             try:
-                data = self._socket.recv(70_000)
+                data, sender = self._socket.recvfrom(70_000)
             except BlockingIOError:
                 return found
+            if outgoing and sender[2] != _OUTGOING:
+                continue
             version = data[0] >> 4
             if version == 4:
                 found.append((ip_address(data[16:20]), data[9], data))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from vpnrs_core.cli import main
 from vpnrs_core.config.write import to_toml
 from vpnrs_core.engine.local_client import LocalClient
 from vpnrs_core.errors import HostError, NotRunning, PeerError
+from vpnrs_core.host.guard import NAME as GUARD
 from vpnrs_core.host.rundir import BASE_VARIABLE
 from vpnrs_core.testkit.netns import Namespace
 
@@ -141,10 +143,28 @@ class RunningInstance:
             self.signal(signal.SIGTERM)
         return self.wait(patience)
 
-    def kill(self) -> None:
-        """SIGKILL: nothing of ours runs any more, nothing is undone."""
+    def kill(self, *, guard: bool = False) -> None:
+        """SIGKILL; the guard puts the host back, and has when this returns. `guard`: it is killed before, so nothing of
+        ours runs any more, nothing is undone."""
+        pid = self.guard_pid()
+        fd = None if pid is None else os.pidfd_open(pid)
+        if guard and pid is not None:
+            os.kill(pid, signal.SIGKILL)
         self.signal(signal.SIGKILL)
         self.wait()
+        if fd is not None:
+            ended = select.select([fd], [], [], PATIENCE)[0]
+            os.close(fd)
+            if not ended:
+                raise HostError(f"the guard of {self.name} (pid {pid}) did not end within {PATIENCE:g} s")
+
+    def guard_pid(self) -> int | None:
+        """The guard's, None: there is none (yet)."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        for pid in children.read_text().split() if children.exists() else ():
+            if Path(f"/proc/{pid}/comm").read_text().strip() == GUARD:
+                return int(pid)
+        return None
 
     @contextmanager
     def _environment(self) -> Iterator[None]:

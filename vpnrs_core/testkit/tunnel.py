@@ -9,6 +9,7 @@ Client n reaches the server at 10.200.n.1 and fd00:200:n::1. Through a relay it 
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import tomllib
@@ -18,7 +19,8 @@ from typing import Self
 
 from vpnrs_core.config.write import to_toml
 from vpnrs_core.errors import HostError
-from vpnrs_core.testkit.instance import RunningInstance, run_here, run_vpnrs
+from vpnrs_core.host.rundir import BASE_VARIABLE
+from vpnrs_core.testkit.instance import VPNRS, RunningInstance, run_here, run_vpnrs
 from vpnrs_core.testkit.netns import Namespace, Topology
 from vpnrs_core.testkit.relay_process import RelayProcess
 from vpnrs_core.testkit.snapshot import Snapshot
@@ -114,6 +116,11 @@ class TunnelNet:
     def vpnrs(self, *arguments: str, check: bool = True) -> str:
         """Run a command of `vpnrs` on the instances of this tunnel → its standard output."""
         return run_vpnrs(*arguments, run_dir=self.run_dir, check=check).stdout
+
+    def vpnrs_in(self, namespace: Namespace, *arguments: str, check: bool = True) -> str:
+        """As `vpnrs`, in a namespace: for commands that look at the host itself."""
+        env = {**os.environ, BASE_VARIABLE: str(self.run_dir)}
+        return namespace.run(VPNRS, *arguments, check=check, env=env).stdout
 
     def new_token(self, name: str, *options: str) -> str:
         """`vpnrs token new` in the server's file."""

@@ -1,0 +1,207 @@
+"""The DNS servers that a tunnel brings, put where the resolver looks: systemd-resolved, resolvconf, or the file.
+
+Each is undone exactly, and left alone when somebody else has changed it meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
+
+from vpnrs_core.errors import HostError
+from vpnrs_core.host.changes import Change
+from vpnrs_core.host.netlink import Netlink
+from vpnrs_core.interfaces.common import Address
+
+RESOLV_CONF: Final = Path("/etc/resolv.conf")
+_RESOLVED: Final = "/run/systemd/resolve/"
+# Where systemd-resolved listens: a resolv.conf that names it asks it, however the file came about.
+_STUBS: Final = ("127.0.0.53", "127.0.0.54")
+_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class LinkDns(Change):
+    """By systemd-resolved, for the TUN's link; with the link it dies. `domains` empty: all names are asked there."""
+
+    KIND: ClassVar[str] = "resolvectl"
+    interface: str
+    index: int
+    servers: tuple[str, ...]
+    domains: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "kind": self.KIND,
+            "interface": self.interface,
+            "index": self.index,
+            "servers": list(self.servers),
+            "domains": list(self.domains),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        lists = (tuple(map(str, record[key])) for key in ("servers", "domains"))
+        return cls(str(record["interface"]), int(record["index"]), *lists)
+
+    async def apply(self, netlink: Netlink) -> None:
+        _run("resolvectl", "dns", self.interface, *self.servers)
+        _run("resolvectl", "domain", self.interface, *[f"~{domain}" for domain in self.domains or (".",)])
+        _run("resolvectl", "default-route", self.interface, "false" if self.domains else "true")
+
+    async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
+        if await self.is_ours(netlink):
+            _run("resolvectl", "revert", self.interface)
+
+    async def is_ours(self, netlink: Netlink) -> bool:
+        link = await netlink.link(self.interface)
+        return link is not None and link.index == self.index
+
+    def __str__(self) -> str:
+        return f"DNS {', '.join(self.servers)} for {', '.join(self.domains) or 'all names'}, by resolvectl"
+
+
+@dataclass(frozen=True)
+class ResolvconfDns(Change):
+    """By resolvconf, Debian's or openresolv. The mark is the record's name, which has the TUN's in it."""
+
+    KIND: ClassVar[str] = "resolvconf"
+    name: str
+    servers: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        return {"kind": self.KIND, "name": self.name, "servers": list(self.servers)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        return cls(str(record["name"]), tuple(map(str, record["servers"])))
+
+    async def apply(self, netlink: Netlink) -> None:
+        text = "".join(f"nameserver {server}\n" for server in self.servers)
+        # openresolv: before all others (-m 0), and instead of them (-x). Debian's takes its order from the name.
+        _run("resolvconf", "-a", self.name, "-m", "0", "-x", text=text)
+
+    async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
+        _run("resolvconf", "-d", self.name, "-f")
+
+    async def is_ours(self, netlink: Netlink) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return f"DNS {', '.join(self.servers)} for all names, by resolvconf"
+
+
+@dataclass(frozen=True)
+class ResolvConfFile(Change):
+    """By writing the file, in place: it may be mounted over, as in containers, or a link to somewhere else. Ours it is
+    while it holds what we wrote."""
+
+    KIND: ClassVar[str] = "resolv.conf"
+    path: str
+    before: str
+    after: str
+
+    def record(self) -> dict[str, Any]:
+        return {"kind": self.KIND, "path": self.path, "before": self.before, "after": self.after}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        return cls(str(record["path"]), str(record["before"]), str(record["after"]))
+
+    async def apply(self, netlink: Netlink) -> None:
+        _overwrite(self.path, self.after)
+
+    async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
+        cut_short = _tail(self.before, self.after)
+        if await self.is_ours(netlink) or (resumed and _read(self.path) == cut_short):
+            _overwrite(self.path, self.before)
+
+    async def is_ours(self, netlink: Netlink) -> bool:
+        # A process that was killed between writing and cutting leaves the end of the former content.
+        return self.after != self.before and _read(self.path) in (self.after, _tail(self.after, self.before))
+
+    def __str__(self) -> str:
+        return f"DNS for all names, in {self.path}"
+
+
+def dns_change(
+    servers: Sequence[Address], domains: Sequence[str], interface: str, index: int, instance: str
+) -> tuple[Change, str]:
+    """The change that this host's resolver needs, and what to warn of, empty: nothing. Raises HostError."""
+    texts = tuple(map(str, servers))
+    if asks_resolved() and shutil.which("resolvectl"):
+        return LinkDns(interface, index, texts, tuple(domains)), ""
+    warning = ""
+    if domains:
+        warning = (
+            f"this host's resolver cannot ask different servers for different domains, so {', '.join(texts)} is asked "
+            f"for all names, not for {', '.join(domains)} alone; systemd-resolved can ('apt-get install "
+            "systemd-resolved')"
+        )
+    command = shutil.which("resolvconf")
+    if command is not None and Path(command).resolve().name != "resolvectl":
+        return ResolvconfDns(f"tun.{interface}", texts), warning
+    before = _read(str(RESOLV_CONF)) or ""
+    return ResolvConfFile(str(RESOLV_CONF), before, resolv_conf(before, texts, instance)), warning
+
+
+def asks_resolved() -> bool:
+    """Whether names are resolved by systemd-resolved here."""
+    if str(RESOLV_CONF.resolve()).startswith(_RESOLVED):
+        return True
+    servers = [line.split()[1:2] for line in (_read(str(RESOLV_CONF)) or "").splitlines() if "nameserver" in line]
+    return any(server and server[0] in _STUBS for server in servers)
+
+
+def resolv_conf(before: str, servers: Sequence[str], instance: str) -> str:
+    """`before` with these servers instead of its own, and a line that says whose they are."""
+    kept = [line for line in before.splitlines() if not line.lstrip().startswith("nameserver")]
+    lines = [f"# Servers of vpnrs instance {instance}; the former content comes back when it stops."]
+    return "".join(f"{line}\n" for line in [*lines, *[f"nameserver {server}" for server in servers], *kept])
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_bytes().decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+
+
+def _tail(written: str, under: str) -> str:
+    """What stands in a file when `written` was put over the beginning of `under`, and not cut off yet."""
+    data, below = _encoded(written), _encoded(under)
+    return (data + below[len(data) :]).decode("utf-8", "surrogateescape")
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _overwrite(path: str, text: str) -> None:
+    data = _encoded(text)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(fd, data, 0)
+            os.ftruncate(fd, len(data))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise HostError(
+            f"{path} cannot be written: {error.strerror}; let this process write it, or set accept_dns = false"
+        ) from error
+
+
+def _run(*command: str, text: str | None = None) -> None:
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HostError(f"'{' '.join(command)}' could not be run: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise HostError(f"'{' '.join(command)}' failed: {said}")

@@ -24,6 +24,7 @@ _INTERRUPTED = 130
         "run": LazyCommand("vpnrs_core.cli.run:run", "Run the server or client that a configuration describes."),
         "demo": LazyCommand("vpnrs_core.cli.demo:demo", "Show a tunnel with real traffic in network namespaces."),
         "check": LazyCommand("vpnrs_core.cli.check:check", "Say what is wrong with a configuration, without starting."),
+        "doctor": LazyCommand("vpnrs_core.cli.doctor:doctor", "Say what this host lacks, and what mends it."),
         "status": LazyCommand("vpnrs_core.cli.status:status", "Show what a running instance does."),
         "log": LazyCommand("vpnrs_core.cli.log:log", "Change what a running instance logs, and how."),
         "stop": LazyCommand("vpnrs_core.cli.stop:stop", "Stop a running instance."),

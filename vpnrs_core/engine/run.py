@@ -25,13 +25,27 @@ def run_instance(configuration: Configuration, *, enable: Sequence[str] = (), bl
 
 def plan_of(configuration: Configuration) -> Plan:
     """What preflight must know of a configuration."""
+    tun_name = configuration.tun.name.replace("%d", "0")
     if not isinstance(configuration, ServerConfig):
-        return Plan()
-    routes = configuration.session.routes
+        return Plan(
+            needs_nft="kill_switch" if configuration.kill_switch else "",
+            full_ipv4=any(route.version == 4 and route.prefixlen <= 1 for route in configuration.routes),
+            mtu=configuration.tun.mtu,
+            tun_name=tun_name,
+        )
+    routes, forwarding = configuration.session.routes, configuration.forwarding
     return Plan(
-        forwards_ipv4=any(route.version == 4 for route in routes),
+        forwards_ipv4=forwarding.nat44 or any(route.version == 4 for route in routes),
         forwards_ipv6=any(route.version == 6 for route in routes),
-        sets_forwarding=configuration.forwarding.enable,
+        sets_forwarding=forwarding.enable,
+        needs_nft="[forwarding] nat44"
+        if forwarding.nat44
+        else "[forwarding] clamp_mss"
+        if forwarding.clamp_mss
+        else "",
+        ipv6=configuration.addresses.ipv6 is not None,
+        mtu=configuration.tun.mtu,
+        tun_name=tun_name,
         port=split_host_port(configuration.listen)[1],
     )
 

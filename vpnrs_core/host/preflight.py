@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vpnrs_core.errors import HostError
-from vpnrs_core.host import tun
+from vpnrs_core.host import nft, tun
 from vpnrs_core.host.changes import read_sysctl
 from vpnrs_core.host.rundir import BASE_VARIABLE, base_directory
 from vpnrs_core.interfaces.host import Finding
@@ -23,17 +23,24 @@ _NAMES: Final = {CAP_NET_BIND_SERVICE: "CAP_NET_BIND_SERVICE", CAP_NET_ADMIN: "C
 @dataclass(frozen=True)
 class Plan:
     """What is about to be done. `forwards_ipv4/6`: a server whose clients want to go beyond it; `sets_forwarding`:
-    it turns forwarding on itself; `port`: the UDP port that is listened on, 0 for any."""
+    it turns forwarding on itself; `port`: the UDP port that is listened on, 0 for any; `needs_nft`: what nftables are
+    wanted for, empty: nothing; `ipv6`: the tunnel is sure to carry it; `full_ipv4`: all of IPv4 goes into the tunnel;
+    `mtu`: the tunnel's in bytes, 0: not known."""
 
     forwards_ipv4: bool = False
     forwards_ipv6: bool = False
     sets_forwarding: bool = False
     port: int = 0
+    needs_nft: str = ""
+    ipv6: bool = False
+    full_ipv4: bool = False
+    mtu: int = 0
+    tun_name: str = "vpnrs0"
 
 
 def preflight(plan: Plan) -> list[Finding]:
     """→ everything that is wrong on this host for that plan: errors that would stop the start, and warnings."""
-    findings = [_error(text) for text in (_device(), *_capabilities(plan), _run_directory()) if text]
+    findings = [_error(text) for text in (_device(), *_capabilities(plan), _run_directory(), _nft(plan)) if text]
     if not plan.sets_forwarding:
         for wanted, key in (
             (plan.forwards_ipv4, "net/ipv4/ip_forward"),
@@ -103,6 +110,12 @@ def _run_directory() -> str | None:
         f"the run directory {base} cannot be made or written by this user: 'install -d -o {os.geteuid()} {base}' as "
         f"root, or set {BASE_VARIABLE} to a directory that can"
     )
+
+
+def _nft(plan: Plan) -> str | None:
+    if not plan.needs_nft or nft.available():
+        return None
+    return f"{plan.needs_nft} needs nftables, but {nft.MISSING}, or set it to false"
 
 
 def _error(text: str) -> Finding:

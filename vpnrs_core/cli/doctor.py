@@ -1,0 +1,65 @@
+"""`vpnrs doctor`: what this host lacks, and the command that mends it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from vpnrs_core.cli.check import findings_of
+from vpnrs_core.config.load import load
+from vpnrs_core.engine.run import plan_of
+from vpnrs_core.errors import HostError
+from vpnrs_core.host.doctor import Diagnosis, examine
+from vpnrs_core.host.facts import gather
+from vpnrs_core.host.preflight import Plan
+
+
+@click.command()
+@click.argument("config", metavar="[CONFIG]", required=False)
+@click.option("--fix", is_flag=True, help="Do what is safe: undo what a crash left, load the TUN driver.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list instead of lines.")
+def doctor(config: str | None, fix: bool, as_json: bool) -> None:
+    """Say what this host lacks: for any tunnel, or for what CONFIG describes.
+
+    Looks at the TUN device, capabilities, forwarding, rp_filter, MTU, offloads, buffers, the firewall, the DNS tool and
+    what crashed instances left; each with the command that mends it. Nothing is changed without --fix. Exit codes:
+    0 nothing keeps vpnrs from working (there may be warnings), 4 something does."""
+    found = diagnose(config)
+    if fix:
+        found = _mended(found) or diagnose(config)
+    if as_json:
+        keys = ("level", "topic", "text", "remedy")
+        click.echo(json.dumps([{key: getattr(each, key) for key in keys} for each in found], indent=2))
+    else:
+        for each in found:
+            click.echo(f"{each.level + ':':9}{each.text}")
+            if each.remedy:
+                click.echo(f"{'':9}→ {each.remedy}")
+    if any(each.level == "error" for each in found):
+        sys.exit(HostError.exit_code)
+
+
+def diagnose(config: str | None) -> list[Diagnosis]:
+    """Of the host, and with a configuration of that as well. Raises ConfigError, HostError."""
+    if config is None:
+        return examine(gather(), Plan())
+    configuration = load(config, [])
+    said = [Diagnosis(finding.level, "configuration", finding.text) for finding in findings_of(configuration)]
+    return said + examine(gather(), plan_of(configuration))
+
+
+def _mended(found: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Mend what can be → nothing, or what failed."""
+    failed = []
+    for each in found:
+        if each.mend is None:
+            continue
+        try:
+            each.mend()
+            click.echo(f"mended: {each.text}", err=True)
+        except HostError as error:
+            failed.append(Diagnosis("error", each.topic, str(error), each.remedy))
+    return failed

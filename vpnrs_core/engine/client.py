@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from vpnrs_core.config.models import ClientConfig
 from vpnrs_core.engine.backoff import Backoff, BackoffRules
 from vpnrs_core.engine.containment import describe
 from vpnrs_core.engine.report import engine_of, link_samples, link_status, session_status
+from vpnrs_core.engine.roaming import Roaming
 from vpnrs_core.engine.tunnel import ClientSideLink, Tunnel
 from vpnrs_core.errors import AuthRejected, HostError, PeerError, PluginError, VpnrsError
 from vpnrs_core.events import Connected, ConnectFailed, Disconnected
@@ -23,6 +24,7 @@ from vpnrs_core.interfaces import (
     ClientHalf,
     ClientRequest,
     Code,
+    LinkControl,
     Refuse,
     ResumeTicket,
     RetryClass,
@@ -59,6 +61,7 @@ class Client:
         self._link: ClientSideLink | None = None
         self._task: asyncio.Task[None] | None = None
         self._switch_closed = False
+        self._roaming = Roaming(lambda: instance.host, self._standing)
         self._state = "connecting"
         self._attempts = 0
         self._ever_connected = False
@@ -84,15 +87,23 @@ class Client:
                 await self._close_switch()
         else:
             await self._instance.host.drop_outliving()
+        await self._instance.host.watch(self._instance.tun, self._roaming.changed)
         self._task = asyncio.create_task(self._keep_connected())
         return self._config.server
 
     async def stop(self) -> None:
         """Cancelling says goodbye to the server, so that the lease is free at once."""
+        await self._roaming.stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._tunnel.close("stopped")
+
+    def _standing(self) -> tuple[LinkControl, Callable[[str], None]] | None:
+        link = self._link
+        if link is None or link.control is None or self._connected_at is None:
+            return None
+        return link.control, link.lose
 
     # The kill switch
 
@@ -137,7 +148,7 @@ class Client:
                 delay = await self._once()
                 self._state = "waiting"
                 self._next_try = self._instance.loop.time() + delay
-                await asyncio.sleep(delay)
+                await self._roaming.wait(delay)
                 self._next_try = None
         except Exception as error:
             # Whatever it is, a client that no longer tries must not look like one that runs.
@@ -228,7 +239,10 @@ class Client:
         if self._config.kill_switch and not self._switch_closed:
             await self._aim()
             await self._close_switch()
-        connection = await instance.selection.transport.dial(self._config.server, tuple(self._protocols))
+        transport = instance.selection.transport
+        connection = await self._roaming.dial(
+            asyncio.ensure_future(transport.dial(self._config.server, tuple(self._protocols)))
+        )
         protocol = self._protocols.get(connection.alpn)
         if protocol is None:
             connection.close(0, "unknown protocol")

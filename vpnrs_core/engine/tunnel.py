@@ -33,6 +33,7 @@ from vpnrs_core.interfaces import (
 from vpnrs_core.pipeline.pipeline import Peer
 from vpnrs_core.session.leases import LeaseHolder
 from vpnrs_core.session.session import SessionRecord
+from vpnrs_core.wire.codepoints import CLOSE_DEAD
 
 if TYPE_CHECKING:
     from vpnrs_core.engine.instance import Instance
@@ -227,6 +228,10 @@ class ClientSideLink:
 
     def measured(self, rtt: Seconds) -> None:
         self._instance.vitals.book.measured(rtt)
+
+    def lose(self, why: str) -> None:
+        """Give the connection up as a crash would: without a goodbye, so that the session can be resumed."""
+        self._connection.close(CLOSE_DEAD, why)
 
     async def close(self) -> None:
         """The connection is gone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Final, Self
 
@@ -19,6 +19,7 @@ from vpnrs_core.host.nft import NftTable
 from vpnrs_core.host.routes import TunnelRoutes
 from vpnrs_core.host.rundir import RunDir
 from vpnrs_core.host.undo import Observe, recover, undo_all
+from vpnrs_core.host.watch import Watch
 from vpnrs_core.interfaces.common import Address, Network
 from vpnrs_core.interfaces.tun import TunDevice
 
@@ -49,6 +50,7 @@ class HostSetup:
         self._gateway: tuple[Sequence[Network], bool] = ((), False)
         self._dns: tuple[Change, int] | None = None
         self._mtu = 0
+        self._watch: Watch | None = None
 
     @classmethod
     async def open(cls, rundir: RunDir, observe: Observe | None = None) -> Self:
@@ -191,6 +193,12 @@ class HostSetup:
         """Take back what was left in force after a crash, unless it has been renewed."""
         await undo_all(self.netlink, self._journal, self._observe, only_outliving=True)
 
+    async def watch(self, tun: TunDevice, changed: Callable[[str], None]) -> None:
+        """Have `changed` called, with words, when the host's network has changed or it has slept."""
+        link = await self.netlink.link(tun.name)
+        if self._watch is None:
+            self._watch = Watch(0 if link is None else link.index, changed)
+
     async def make(self, change: Change) -> int:
         """Make any change, journalled → its number in the journal."""
         number = self._journal.intend(change.record())
@@ -223,6 +231,9 @@ class HostSetup:
 
     async def close(self) -> None:
         """Close journal and socket. What has not been undone stays in the journal."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         self._journal.close()
         await self.netlink.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from vpnrs_core.interfaces.authenticator import ClientHalf, Credential
 from vpnrs_core.interfaces.common import Address, Network, Refuse, Seconds
@@ -140,6 +140,18 @@ class LinkControl(Protocol):
 
     def message(self, codec: str, body: bytes) -> None:
         """Send a codec's own message."""
+
+
+@runtime_checkable
+class Probes(Protocol):
+    """What a LinkControl may have besides: a way to ask at once whether the peer is there."""
+
+    @property
+    def heard(self) -> Seconds:
+        """When anything came from the peer last, in the loop's time."""
+
+    def probe(self) -> None:
+        """Send what the peer answers at once."""
 
 
 class GrantListener(LinkControl, Protocol):

@@ -178,10 +178,14 @@ class Driver(abc.ABC):
     def _send(self, connection: QuicConnection, packets: Sequence[tuple[list[bytes], SocketAddress]]) -> None:
         for payloads, address in packets:
             for group in bursts(payloads):
-                self._send_group(group, address, connection.local)
+                self._send_group(group, address, self._source(connection))
             if self.counters.too_large != self._too_large:
                 self._too_large = self.counters.too_large
                 self._shrink(connection, address)
+
+    def _source(self, connection: QuicConnection) -> bytes:
+        """The PKTINFO to send with: replies leave from where they were asked."""
+        return connection.local
 
     def _send_group(self, group: list[bytes], address: SocketAddress, local: bytes) -> None:
         sent = 0 if self.clogged else self._socket.send(group, address, local)
@@ -268,6 +272,10 @@ class ClientDriver(Driver):
         self.connection.engine.connect(address, self.now())
         self.touch(self.connection)
         return established
+
+    def _source(self, connection: QuicConnection) -> bytes:
+        """A client follows its host's routes, also to another network with another address."""
+        return b""
 
     def _route(self, received: Received, now: Seconds) -> None:
         self._hand(self.connection, received, received.data, now)

@@ -38,6 +38,10 @@ class Liveness:
             del self._sent[next(iter(self._sent))]
         return (ping,)
 
+    def hurry(self, now: Seconds) -> None:
+        """A PING is due now."""
+        self._next_ping = min(self._next_ping, now)
+
     def pong(self, id: int, now: Seconds) -> Seconds | None:
         """→ this round trip; RTT and variation are smoothed as in RFC 6298 section 2. A PONG that nothing asked for
         is ignored: None."""

@@ -97,6 +97,17 @@ class Side:
     def rtt_variation(self) -> Seconds | None:
         return None if self.liveness is None else self.liveness.rtt_variation
 
+    @property
+    def heard(self) -> Seconds:
+        """interfaces.Probes."""
+        return 0.0 if self.liveness is None else self.liveness.heard
+
+    def probe(self) -> None:
+        """interfaces.Probes."""
+        if self.liveness is not None and not self.machine.closed:
+            self.liveness.hurry(self.loop.time())
+            self._tick()
+
     def message(self, codec: str, body: bytes) -> None:
         """Raises ValueError for a message over the limit of a control capsule."""
         encode_message(Ext(codec=codec, body=body))

@@ -1,0 +1,109 @@
+"""What a client does when its host's network has changed or the host has slept: it does not wait for a timeout.
+
+Routes and pins follow the network first. Then a connection that stands is probed, and given up when nothing comes
+back; one that is being made is begun again; a wait for the next attempt ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from vpnrs_core.engine.containment import describe
+from vpnrs_core.errors import PeerError, VpnrsError
+from vpnrs_core.interfaces import LinkControl, Probes
+
+log = logging.getLogger("vpnrs.client")
+
+# Seconds between the probes of one round, and after the last one: a lost packet is no lost network.
+PROBES = (0.2, 0.3, 0.7)
+
+T = TypeVar("T")
+
+
+class Roams(Protocol):
+    """What is needed of the host (host.setup.HostSetup)."""
+
+    async def refresh(self) -> None: ...
+
+
+class Roaming:
+    """One client's. `standing` → the control of the link that is up and a way to give it up, None: there is none."""
+
+    def __init__(
+        self, host: Callable[[], Roams], standing: Callable[[], tuple[LinkControl, Callable[[str], None]] | None]
+    ) -> None:
+        self._host = host
+        self._standing = standing
+        self._task: asyncio.Task[None] | None = None
+        self._dialling: asyncio.Future[Any] | None = None
+        self._hurry = asyncio.Event()
+        self._why = ""
+
+    def changed(self, what: str) -> None:
+        """The host's network has, or it has slept."""
+        if self._task is not None:
+            self._task.cancel()
+        self._task = asyncio.get_running_loop().create_task(self._react(what))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def wait(self, seconds: float) -> None:
+        """Until then, or until a change makes an attempt worth while."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+        self._hurry.clear()
+
+    async def dial(self, dialled: asyncio.Future[T]) -> T:
+        """The result of dialling. Raises PeerError when the network changed under it."""
+        self._hurry.clear()
+        self._dialling, self._why = dialled, ""
+        try:
+            return await dialled
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._why or (task is not None and task.cancelling()):
+                raise
+            raise PeerError(f"{self._why} while it was being connected") from None
+        finally:
+            self._dialling = None
+            dialled.cancel()
+
+    async def _react(self, what: str) -> None:
+        try:
+            await self._host().refresh()
+        except VpnrsError as error:
+            log.error("%s, and this could not follow: %s", what, error)
+        except Exception as error:
+            log.error("%s, and following it failed: %s", what, describe(error))
+        self._hurry.set()
+        if self._dialling is not None:
+            self._why = what
+            self._dialling.cancel()
+            return
+        standing = self._standing()
+        if standing is None:
+            return
+        control, give_up = standing
+        if isinstance(control, Probes) and not await _answers(control):
+            log.warning("%s, and the server does not answer any more: connecting again", what)
+            self._hurry.set()
+            give_up(what)
+
+
+async def _answers(control: Probes) -> bool:
+    asked = asyncio.get_running_loop().time()
+    for pause in PROBES:
+        control.probe()
+        await asyncio.sleep(pause)
+        if control.heard > asked:
+            return True
+    return False

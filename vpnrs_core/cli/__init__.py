@@ -27,6 +27,7 @@ _INTERRUPTED = 130
         "doctor": LazyCommand("vpnrs_core.cli.doctor:doctor", "Say what this host lacks, and what mends it."),
         "status": LazyCommand("vpnrs_core.cli.status:status", "Show what a running instance does."),
         "log": LazyCommand("vpnrs_core.cli.log:log", "Change what a running instance logs, and how."),
+        "reload": LazyCommand("vpnrs_core.cli.reload:reload", "Have a running instance read its configuration anew."),
         "stop": LazyCommand("vpnrs_core.cli.stop:stop", "Stop a running instance."),
         "plugins": LazyCommand("vpnrs_core.cli.plugins:plugins", "List plugins."),
     },

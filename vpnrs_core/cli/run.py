@@ -9,6 +9,7 @@ import click
 
 from vpnrs_core.cli.options import configuration_options, load_with
 from vpnrs_core.config.checks import require
+from vpnrs_core.config.models import Configuration
 from vpnrs_core.plugins.choice import split_names
 
 
@@ -27,5 +28,8 @@ def run(
         click.echo(f"vpnrs: warning: {finding.text}", err=True)
     from vpnrs_core.engine.run import run_instance
 
+    def reread() -> Configuration:
+        return load_with(config, overrides, instance, log_format)
+
     enable, block = split_names(names)
-    sys.exit(run_instance(configuration, enable=enable, block=block))
+    sys.exit(run_instance(configuration, enable=enable, block=block, reread=reread))

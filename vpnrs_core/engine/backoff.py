@@ -22,18 +22,18 @@ class Backoff:
     """Pure: durations in, delays out. `uniform` returns a number in [0, 1)."""
 
     def __init__(self, rules: BackoffRules, uniform: Callable[[], float]) -> None:
-        self._rules = rules
+        self.rules = rules
         self._uniform = uniform
         self.failures = 0
 
     def failed(self, lasted: float = 0.0, retry_after: float | None = None) -> float | None:
         """An attempt ended after the tunnel was up for `lasted` seconds (0: never) → seconds until the next one, None:
         give up. `retry_after` is the server's wish, honoured as a minimum."""
-        if lasted >= self._rules.stable:
+        if lasted >= self.rules.stable:
             self.failures = 0
         self.failures += 1
-        if self._rules.attempts and self.failures >= self._rules.attempts:
+        if self.rules.attempts and self.failures >= self.rules.attempts:
             return None
-        delay = min(self._rules.longest, self._rules.first * 2.0 ** min(self.failures - 1, 30))
-        delay += self._rules.jitter * self._uniform()
+        delay = min(self.rules.longest, self.rules.first * 2.0 ** min(self.failures - 1, 30))
+        delay += self.rules.jitter * self._uniform()
         return max(delay, retry_after or 0.0)

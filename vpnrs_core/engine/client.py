@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.fields import split_host_port
-from vpnrs_core.config.models import ClientConfig
+from vpnrs_core.config.models import ClientConfig, Configuration
 from vpnrs_core.engine.backoff import Backoff, BackoffRules
 from vpnrs_core.engine.containment import describe
 from vpnrs_core.engine.report import engine_of, link_samples, link_status, session_status
@@ -98,6 +98,23 @@ class Client:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._tunnel.close("stopped")
+
+    async def reconfigure(self, configuration: Configuration, changed: frozenset[str]) -> None:
+        assert isinstance(configuration, ClientConfig)
+        before, self._config = self._config, configuration
+        try:
+            await self._tunnel.reconfigure(configuration)
+        except HostError:
+            self._config = before
+            raise
+        rules = configuration.reconnect
+        self._backoff.rules = BackoffRules(rules.min, rules.max, rules.jitter, rules.attempts)
+        if not configuration.kill_switch:
+            self._switch_closed = False
+            await self._instance.host.open_kill_switch()
+        elif changed & {"kill_switch", "kill_switch_after_crash"}:
+            await self._aim()
+            await self._close_switch()
 
     def _standing(self) -> tuple[LinkControl, Callable[[str], None]] | None:
         link = self._link

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from vpnrs_core.engine.logs import LOGGER, change_logging
+from vpnrs_core.engine.reload import Reloaded, ReloadRequest
 from vpnrs_core.engine.status import (
     InstanceStatus,
     LogRequest,
@@ -27,6 +28,7 @@ class Controlled(Protocol):
 
     def status(self) -> dict[str, Any]: ...
     def stop(self, reason: str) -> None: ...
+    async def reload(self) -> Reloaded: ...
 
 
 def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
@@ -48,10 +50,14 @@ def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
         instance.stop("vpnrs stop")
         return Stopping(pid=os.getpid())
 
+    async def reload(_: ReloadRequest) -> Reloaded:
+        return await instance.reload()
+
     return {
         "core.status": ControlRequest("status", StatusRequest, status, True),
         "core.summary": ControlRequest("summary", StatusRequest, summary, True),
         "core.log": ControlRequest("log", LogRequest, log, False),
+        "core.reload": ControlRequest("reload", ReloadRequest, reload, False),
         "core.stop": ControlRequest("stop", StopRequest, stop, False),
     }
 

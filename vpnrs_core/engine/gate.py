@@ -86,6 +86,10 @@ class ServerGate:
         self._after: set[asyncio.Task[None]] = set()
         self.stopping = False
 
+    def change(self, base: Contribution, max_sessions: int) -> None:
+        """What attempts are granted from now on, and how many sessions there may be."""
+        self._base, self._max_sessions = base, max_sessions
+
     async def open(
         self,
         connection: Connection,

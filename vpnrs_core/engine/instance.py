@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import vpnrs_core
+from vpnrs_core.config import checks
 from vpnrs_core.config.models import Configuration, ServerConfig
 from vpnrs_core.counters import DropCounts, Registry
 from vpnrs_core.engine.bus import EventBus
@@ -22,8 +23,9 @@ from vpnrs_core.engine.context import PluginContext
 from vpnrs_core.engine.control import answer, core_requests
 from vpnrs_core.engine.datapath import Datapath
 from vpnrs_core.engine.local import LocalSockets
-from vpnrs_core.engine.logs import LOGGER, log_event
+from vpnrs_core.engine.logs import LOGGER, change_logging, log_event
 from vpnrs_core.engine.needs import merge_needs
+from vpnrs_core.engine.reload import Reloaded, applies_live, differences, line, taking_over
 from vpnrs_core.engine.server import Server
 from vpnrs_core.engine.services import ServiceRunner
 from vpnrs_core.engine.vitals import Vitals
@@ -40,7 +42,8 @@ from vpnrs_core.plugins.load import Plugins, load_plugins
 from vpnrs_core.plugins.manager import call_each
 from vpnrs_core.plugins.selection import Selection, select
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A terminal that is closed is no reason to leave anything behind.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Role(Protocol):
@@ -53,6 +56,9 @@ class Role(Protocol):
     async def stop(self) -> None:
         """Tell all peers, end all sessions. Called also when `start` failed half-way."""
 
+    async def reconfigure(self, configuration: Configuration, changed: frozenset[str]) -> None:
+        """Take over the new values of these keys (engine.reload.LIVE). Raises HostError."""
+
     def sessions(self) -> Sequence[Session]: ...
     def samples(self) -> Iterable[Sample]:
         """What only this role counts."""
@@ -64,7 +70,14 @@ class Role(Protocol):
 class Instance:
     """One run of one configuration. `run` returns when it has been stopped, or raises what made it impossible."""
 
-    def __init__(self, configuration: Configuration, enable: Sequence[str], block: Sequence[str]) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        enable: Sequence[str],
+        block: Sequence[str],
+        reread: Callable[[], Configuration] | None = None,
+    ) -> None:
+        """`reread` reads the configuration anew, None: it came from nowhere."""
         self.configuration = configuration
         self.role: Literal["server", "client"] = configuration.role
         self.name = configuration.instance
@@ -83,7 +96,8 @@ class Instance:
         self.pipeline: Pipeline
         self.datapath: Datapath
         self.stopping = False
-        self._enable, self._block = enable, block
+        self._enable, self._block, self._reread = enable, block, reread
+        self._reloading = asyncio.Lock()
         self._stop_reason = asyncio.Event()
         self._reason = ""
         self._failure: VpnrsError | None = None
@@ -98,6 +112,8 @@ class Instance:
         notifier = Notifier()
         async with AsyncExitStack() as stack:
             for number in STOP_SIGNALS:
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # as nohup has it
                 self.loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
                 stack.callback(self.loop.remove_signal_handler, number)
             await self._start(stack)
@@ -120,6 +136,27 @@ class Instance:
         self._reason = self._reason or reason
         self._stop_reason.set()
 
+    async def reload(self) -> Reloaded:
+        """Read the configuration anew, and take over what can change while we run. Raises ConfigError when it is wrong,
+        HostError when this host refuses; what has not been taken over is tried again by the next reload."""
+        if self._reread is None or self._part is None:
+            raise ConfigError("this instance was started without a configuration file: there is nothing to read anew")
+        async with self._reloading:
+            new = self._reread()
+            warnings = [finding.text for finding in checks.require(new)]
+            changes = differences(self.configuration, new)
+            live = [key for key, (_, value) in changes.items() if applies_live(key, value)]
+            target = taking_over(self.configuration, changes, live)
+            if any(key.startswith("log.") for key in live):
+                change_logging(target.log.level, target.log.format)
+            await self._part.reconfigure(target, frozenset(live))
+            self.configuration = target
+        lines = {key: line(key, *values) for key, values in changes.items()}
+        applied = [lines[key] for key in live]
+        waiting = [text for key, text in lines.items() if key not in live]
+        logging.getLogger(LOGGER).info("reloaded; applied: %s; needs a restart: %s", applied or "-", waiting or "-")
+        return Reloaded(applied=applied, needs_restart=waiting, warnings=warnings)
+
     def fail(self, error: VpnrsError) -> None:
         """End with an error: `run` raises it after everything has been undone."""
         self._failure = self._failure or error
@@ -133,8 +170,8 @@ class Instance:
         stack.callback(guard.end)
         guard.watch()
         self.plugins = load_plugins(self.configuration, self._context, enable=self._enable, block=self._block)
-        for line in self.plugins.warnings:
-            logging.getLogger(LOGGER).warning(line)
+        for text in self.plugins.warnings:
+            logging.getLogger(LOGGER).warning(text)
         self.vitals.tally.declare(self.plugins.events)
         self._close_declarations()
         self._check_plugins()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.models import Configuration, ServerConfig
@@ -13,13 +13,20 @@ from vpnrs_core.engine.logs import set_up_logging
 from vpnrs_core.host.preflight import Plan, require
 
 
-def run_instance(configuration: Configuration, *, enable: Sequence[str] = (), block: Sequence[str] = ()) -> int:
-    """Run until stopped → exit code 0. Raises VpnrsError for everything that makes it impossible."""
+def run_instance(
+    configuration: Configuration,
+    *,
+    enable: Sequence[str] = (),
+    block: Sequence[str] = (),
+    reread: Callable[[], Configuration] | None = None,
+) -> int:
+    """Run until stopped → exit code 0. `reread` reads the configuration anew, for `vpnrs reload`. Raises VpnrsError for
+    everything that makes it impossible."""
     logger = set_up_logging(configuration.log.level, configuration.log.format)
     # Privileges are checked before anything else is touched.
     for finding in require(plan_of(configuration)):
         logger.warning(finding.text)
-    asyncio.run(_run(configuration, enable, block))
+    asyncio.run(_run(configuration, enable, block, reread))
     return 0
 
 
@@ -38,11 +45,7 @@ def plan_of(configuration: Configuration) -> Plan:
         forwards_ipv4=forwarding.nat44 or any(route.version == 4 for route in routes),
         forwards_ipv6=any(route.version == 6 for route in routes),
         sets_forwarding=forwarding.enable,
-        needs_nft="[forwarding] nat44"
-        if forwarding.nat44
-        else "[forwarding] clamp_mss"
-        if forwarding.clamp_mss
-        else "",
+        needs_nft=next((f"[forwarding] {key}" for key in ("nat44", "clamp_mss") if getattr(forwarding, key)), ""),
         ipv6=configuration.addresses.ipv6 is not None,
         mtu=configuration.tun.mtu,
         tun_name=tun_name,
@@ -50,8 +53,13 @@ def plan_of(configuration: Configuration) -> Plan:
     )
 
 
-async def _run(configuration: Configuration, enable: Sequence[str], block: Sequence[str]) -> None:
-    instance = Instance(configuration, enable, block)
+async def _run(
+    configuration: Configuration,
+    enable: Sequence[str],
+    block: Sequence[str],
+    reread: Callable[[], Configuration] | None,
+) -> None:
+    instance = Instance(configuration, enable, block, reread)
     # What the imports made lives as long as the process: the collector need not walk it again and again.
     gc.freeze()
     await instance.run()

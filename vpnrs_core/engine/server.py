@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vpnrs_core.config.models import ServerConfig
+from vpnrs_core.config.models import Configuration, ServerConfig
 from vpnrs_core.engine.codecs import CodecSet
 from vpnrs_core.engine.gate import ServerGate
 from vpnrs_core.engine.judge import Judge
@@ -78,9 +78,7 @@ class Server:
         if needs.to_tun:
             await instance.host.set_routes(needs.to_tun, declared=True)
         if config.forwarding.enable or needs.forwarding:
-            # A plugin may need a family that no client is given addresses of.
-            families = {network.version for network in (*self._allocator.prefixes, *needs.to_tun)}
-            await instance.host.enable_forwarding(4 in families, 6 in families)
+            await self._forward()
         await self._set_gateway()
         self._live = ServerSessions(
             instance.pipeline,
@@ -98,11 +96,34 @@ class Server:
         )
         return self._listener.where
 
+    async def _forward(self) -> None:
+        # A plugin may need a family that no client is given addresses of.
+        families = {network.version for network in (*self._allocator.prefixes, *self._instance.needs.to_tun)}
+        await self._instance.host.enable_forwarding(4 in families, 6 in families)
+
+    def _base(self) -> Contribution:
+        """What the configuration itself grants to everyone."""
+        session = self._config.session
+        return Contribution(routes=session.routes, dns=session.dns, mtu=self._config.tun.mtu)
+
     async def _set_gateway(self) -> None:
         forwarding = self._config.forwarding
         pool = [network for network in self._allocator.prefixes if network.version == 4 and forwarding.nat44]
         masquerade = list(dict.fromkeys([*pool, *self._instance.needs.masquerade]))
         await self._instance.host.set_gateway(masquerade, forwarding.clamp_mss or forwarding.nat44)
+
+    async def reconfigure(self, configuration: Configuration, changed: frozenset[str]) -> None:
+        assert isinstance(configuration, ServerConfig)
+        self._config = configuration
+        session = configuration.session
+        if self._gate is not None and self._live is not None:
+            self._gate.change(self._base(), session.max_sessions)
+            self._live.table.resume_window = session.resume_window
+        self._instance.pipeline.isolation.enabled = session.isolation
+        if "forwarding.enable" in changed:
+            await self._forward()
+        if changed & {"forwarding.nat44", "forwarding.clamp_mss"}:
+            await self._set_gateway()
 
     async def stop(self) -> None:
         if self._gate is not None:
@@ -220,13 +241,12 @@ class Server:
         judge = Judge(
             methods, registry.all("admission_checks"), registry.all("grant_contributors"), key, instance.reporter
         )
-        base = Contribution(routes=config.session.routes, dns=config.session.dns, mtu=config.tun.mtu)
         return ServerGate(
             judge,
             live,
             self._allocator,
             CodecSet(registry.all("datagram_codecs"), instance.tun.offloads, instance.datapath),
-            base,
+            self._base(),
             instance.bus,
             instance.reporter,
             config.session.max_sessions,

@@ -95,10 +95,25 @@ class Tunnel:
                 await host.set_gateway(instance.needs.masquerade, False)
             # Later the host may have come to a network that a route overlaps: that is no reason to end the tunnel.
             await host.set_routes(self.routes, self.underlay(granted), strict=first)
-            if self._config.accept_dns:
-                await self._set_dns(granted)
+            await self._set_dns(granted)
             instance.pipeline.set_tun_mtu(mtu)
             return self._place(granted, mtu)
+
+    async def reconfigure(self, config: ClientConfig) -> None:
+        """Other routes, another use of the DNS. Raises HostError, and goes on as before."""
+        async with self._turn:
+            before, self._config = self._config, config
+            if self.record is None:
+                return
+            granted = self.record.granted
+            try:
+                routes = self._wanted_routes(granted)
+                await self._instance.host.set_routes(routes, self.underlay(granted))
+                self.routes = routes
+                await self._set_dns(granted)
+            except HostError:
+                self._config = before
+                raise
 
     def close(self, reason: str) -> None:
         """The session is over for good."""
@@ -167,7 +182,8 @@ class Tunnel:
 
     async def _set_dns(self, granted: Granted) -> None:
         families = {address.version for address, _ in granted.addresses}
-        servers = [server for server in granted.dns if server.version in families]
+        accepted = granted.dns if self._config.accept_dns else ()
+        servers = [server for server in accepted if server.version in families]
         warning = await self._instance.host.set_dns(servers, self._config.dns_domains)
         if warning and warning != self._warned:
             self._warned = warning

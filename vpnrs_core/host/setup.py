@@ -154,9 +154,11 @@ class HostSetup:
         """Give what comes from these prefixes the host's address where it leaves by another interface than the TUN;
         `clamp`: hold the MSS of TCP through the TUN to its MTU."""
         self._gateway = (tuple(masquerade), clamp)
-        if masquerade or clamp:
+        table = rulesets.gateway_table(self._instance)
+        if not (masquerade or clamp):
+            await self._drop_table(table)
+        else:
             body = rulesets.gateway(self._configured().name, masquerade, self._mtu if clamp else None)
-            table = rulesets.gateway_table(self._instance)
             await self._set_table(NftTable(table, body, "masquerading" if masquerade else "MSS clamping"))
 
     async def set_kill_switch(self, tun: str, underlay: Iterable[Network], port: int | None, after_crash: bool) -> None:
@@ -166,6 +168,9 @@ class HostSetup:
         body = rulesets.kill_switch(tun, targets, port)
         table = rulesets.kill_switch_table(self._instance)
         await self._set_table(NftTable(table, body, rulesets.KILL_SWITCH, after_crash, tuple(map(str, targets))))
+
+    async def open_kill_switch(self) -> None:
+        await self._drop_table(rulesets.kill_switch_table(self._instance))
 
     def left_open(self) -> list[Network]:
         """The underlay of a kill switch that a crash has left in force."""
@@ -274,6 +279,10 @@ class HostSetup:
             if entry.number != number and entry.change.get("table") == table.table:
                 self._journal.undone(entry.number)
         self._tables[table.table] = (table, number)
+
+    async def _drop_table(self, name: str) -> None:
+        if (made := self._tables.pop(name, None)) is not None:
+            await self.take_back(*made)
 
     async def _set_sysctl(self, key: str, value: str, beside: Sequence[str]) -> None:
         change = SetSysctl.of(key, value, beside)

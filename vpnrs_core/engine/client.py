@@ -61,7 +61,7 @@ class Client:
         self._link: ClientSideLink | None = None
         self._task: asyncio.Task[None] | None = None
         self._switch_closed = False
-        self._roaming = Roaming(lambda: instance.host, self._standing)
+        self._roaming = Roaming(self._tunnel, self._standing)
         self._state = "connecting"
         self._attempts = 0
         self._ever_connected = False
@@ -87,7 +87,7 @@ class Client:
                 await self._close_switch()
         else:
             await self._instance.host.drop_outliving()
-        await self._instance.host.watch(self._instance.tun, self._roaming.changed)
+        await self._instance.host.watch(self._instance.tun, self._roaming.changed, self._roaming.tun_changed)
         self._task = asyncio.create_task(self._keep_connected())
         return self._config.server
 

@@ -23,8 +23,8 @@ PROBES = (0.2, 0.3, 0.7)
 T = TypeVar("T")
 
 
-class Roams(Protocol):
-    """What is needed of the host (host.setup.HostSetup)."""
+class Follows(Protocol):
+    """What follows the network (engine.tunnel.Tunnel)."""
 
     async def refresh(self) -> None: ...
 
@@ -33,25 +33,38 @@ class Roaming:
     """One client's. `standing` → the control of the link that is up and a way to give it up, None: there is none."""
 
     def __init__(
-        self, host: Callable[[], Roams], standing: Callable[[], tuple[LinkControl, Callable[[str], None]] | None]
+        self, tunnel: Follows, standing: Callable[[], tuple[LinkControl, Callable[[str], None]] | None]
     ) -> None:
-        self._host = host
+        self._tunnel = tunnel
         self._standing = standing
         self._task: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[bool] | None = None
         self._dialling: asyncio.Future[Any] | None = None
         self._hurry = asyncio.Event()
-        self._why = ""
+        self._what = self._why = ""
+        self._quietly = False
 
     def changed(self, what: str) -> None:
         """The host's network has, or it has slept."""
-        if self._task is not None:
-            self._task.cancel()
-        self._task = asyncio.get_running_loop().create_task(self._react(what))
+        self._what = what
+        self._begin()
+
+    def tun_changed(self) -> None:
+        """Somebody has set the TUN down or up: the network is as it was."""
+        self._quietly = True
+        self._begin()
 
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _begin(self) -> None:
+        """One change is followed to its end before the next is; a probe is not waited for."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        elif self._probing is not None:
+            self._probing.cancel()
 
     async def wait(self, seconds: float) -> None:
         """Until then, or until a change makes an attempt worth while."""
@@ -77,26 +90,41 @@ class Roaming:
             self._dialling = None
             dialled.cancel()
 
-    async def _react(self, what: str) -> None:
+    async def _run(self) -> None:
+        while self._what or self._quietly:
+            what, self._what, self._quietly = self._what, "", False
+            await self._follow(what or "the TUN has changed")
+            if what:
+                await self._react(what)
+
+    async def _follow(self, what: str) -> None:
         try:
-            await self._host().refresh()
+            await self._tunnel.refresh()
         except VpnrsError as error:
             log.error("%s, and this could not follow: %s", what, error)
         except Exception as error:
             log.error("%s, and following it failed: %s", what, describe(error))
+
+    async def _react(self, what: str) -> None:
         self._hurry.set()
         if self._dialling is not None:
             self._why = what
             self._dialling.cancel()
             return
         standing = self._standing()
-        if standing is None:
+        if standing is None or not isinstance(standing[0], Probes):
             return
-        control, give_up = standing
-        if isinstance(control, Probes) and not await _answers(control):
-            log.warning("%s, and the server does not answer any more: connecting again", what)
-            self._hurry.set()
-            give_up(what)
+        self._probing = asyncio.get_running_loop().create_task(_answers(standing[0]))
+        try:
+            await asyncio.wait([self._probing])
+            if self._probing.cancelled() or self._probing.result():
+                return
+        finally:
+            self._probing.cancel()
+            self._probing = None
+        log.warning("%s, and the server does not answer any more: connecting again", what)
+        self._hurry.set()
+        standing[1](what)
 
 
 async def _answers(control: Probes) -> bool:

@@ -174,6 +174,11 @@ class Tunnel:
                 routes.append(ip_network(server))
         return tuple(dict.fromkeys(routes))
 
+    async def refresh(self) -> None:
+        """The host's network has changed: hold addresses, routes and pins to it."""
+        async with self._turn:
+            await self._instance.host.refresh()
+
     async def underlay_changed(self) -> None:
         """The transport is about to dial somewhere new."""
         async with self._turn:
@@ -250,9 +255,8 @@ class ClientSideLink:
         self._connection.close(CLOSE_DEAD, why)
 
     async def close(self) -> None:
-        """The connection is gone."""
-        for task in self._tasks:
-            task.cancel()
+        """The connection is gone. A grant that is being applied is applied to its end: half of it would be neither in
+        force nor remembered."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.peer is not None and self.port is not None:
             self._instance.datapath.detach(self.peer, self.port)

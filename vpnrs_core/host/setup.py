@@ -91,17 +91,14 @@ class HostSetup:
             await self.take_back(change, self._addresses.pop(change))
         # With an IPv4 address the kernel removes those of the same network that came after it, and with the last one
         # every route of the interface: both are put back.
-        present = {(a.address, a.prefixlen) for a in await self.netlink.addresses() if a.index == link.index}
+        await self._restore_addresses()
         for address, prefixlen in dict.fromkeys(addresses):
             change = AddAddress(link.name, link.index, address, prefixlen)
-            if (address, prefixlen) in present and change in self._addresses:
-                continue
-            if change in self._addresses:
-                await change.apply(self.netlink)
-            else:
+            if change not in self._addresses:
                 self._addresses[change] = await self.make(change)
         await self._await_local([address for address, _ in addresses])
-        await self.refresh()
+        if self._routes is not None:
+            await self._routes.refresh()
 
     async def set_routes(
         self,
@@ -120,6 +117,9 @@ class HostSetup:
 
     async def refresh(self) -> None:
         """Hold routes and pins to what the host is on now; what overlaps by now is withdrawn, with words."""
+        if self._tun is None or not await self._is_up():
+            return
+        await self._restore_addresses()
         if self._routes is not None:
             await self._routes.refresh()
 
@@ -198,11 +198,12 @@ class HostSetup:
         """Take back what was left in force after a crash, unless it has been renewed."""
         await undo_all(self.netlink, self._journal, self._observe, only_outliving=True)
 
-    async def watch(self, tun: TunDevice, changed: Callable[[str], None]) -> None:
-        """Have `changed` called, with words, when the host's network has changed or it has slept."""
+    async def watch(self, tun: TunDevice, changed: Callable[[str], None], tun_changed: Callable[[], None]) -> None:
+        """Have `changed` called, with words, when the host's network has changed or it has slept; `tun_changed` when
+        somebody has changed the TUN."""
         link = await self.netlink.link(tun.name)
         if self._watch is None:
-            self._watch = Watch(0 if link is None else link.index, changed)
+            self._watch = Watch(0 if link is None else link.index, changed, tun_changed)
 
     async def make(self, change: Change) -> int:
         """Make any change, journalled → its number in the journal."""
@@ -251,6 +252,21 @@ class HostSetup:
         others = [address for address in await self.netlink.addresses() if address.index != index]
         for address, prefixlen in addresses:
             check_address(address, prefixlen, others)
+
+    async def _is_up(self) -> bool:
+        """The TUN is here and up: somebody may have set it down, or moved it to another namespace, which is their right
+        and takes its routes away until it is up again."""
+        link = await self.netlink.link(self._configured().name)
+        return link is not None and link.index == self._configured().index and link.up
+
+    async def _restore_addresses(self) -> None:
+        """Of ours, those that are missing: the kernel takes IPv6 addresses away with the interface's being up."""
+        index = self._configured().index
+        present = {(a.address, a.prefixlen) for a in await self.netlink.addresses() if a.index == index}
+        missing = [change for change in self._addresses if (change.address, change.prefixlen) not in present]
+        for change in missing:
+            await change.apply(self.netlink)
+        await self._await_local([change.address for change in missing])
 
     async def _await_local(self, addresses: Sequence[Address]) -> None:
         """The kernel finishes an IPv6 address later, in a work queue that tells nobody; until then it drops what

@@ -31,12 +31,13 @@ _SLEPT: Final = 2.0
 
 
 class Watch:
-    """Calls `changed(what)` in the running loop, some time after it happened. `own` is the index of the interface whose
-    changes are ours."""
+    """Calls `changed(what)` in the running loop, some time after it happened, and `tun_changed()` when it is the TUN,
+    `own` its index, that somebody has changed: set down, say, which takes its routes away."""
 
-    def __init__(self, own: int, changed: Callable[[str], None]) -> None:
+    def __init__(self, own: int, changed: Callable[[str], None], tun_changed: Callable[[], None]) -> None:
         self._own = own
         self._changed = changed
+        self._tun_changed = tun_changed
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
@@ -56,7 +57,7 @@ class Watch:
             self._due.cancel()
 
     def _readable(self) -> None:
-        relevant = False
+        relevant = own = False
         while True:
             try:
                 data = self._socket.recv(1 << 16)
@@ -65,14 +66,17 @@ class Watch:
             except OSError:  # ENOBUFS: so much has changed that some of it was not told
                 relevant = True
                 continue
-            relevant = relevant or any(self._concerns(kind, body) for kind, body in messages(data))
+            for kind, body in messages(data):
+                relevant = relevant or self._concerns(kind, body)
+                own = own or (kind in _LINKS and _index(body) == self._own)
         if relevant:
             self._note()
+        elif own:
+            self._tun_changed()
 
     def _concerns(self, kind: int, body: bytes) -> bool:
         if kind in _LINKS | _ADDRESSES:
-            # ifinfomsg and ifaddrmsg both have the index at byte 4.
-            return int(struct.unpack_from("=i", body, 4)[0]) != self._own
+            return _index(body) != self._own
         # rtmsg: the protocol at byte 5. When the kernel takes a route of ours away, a link has changed as well.
         return kind in _ROUTES and body[5] != ROUTE_PROTOCOL
 
@@ -106,6 +110,11 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
                 return
             yield kind, data[place + _HEADER.size : place + length]
             place += (length + 3) & ~3
+
+
+def _index(body: bytes) -> int:
+    """The interface of ifinfomsg and ifaddrmsg: both have it at byte 4."""
+    return int(struct.unpack_from("=i", body, 4)[0])
 
 
 def _asleep() -> float:

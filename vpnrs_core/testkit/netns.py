@@ -231,6 +231,11 @@ def _await_ready(*ends: tuple[Namespace, str]) -> None:
             if time.monotonic() > deadline:
                 raise HostError(f"in {namespace.name} this is not ready: {missing}")
             time.sleep(0.01)
+        # A link-local address shows as tentative for a moment, even without duplicate address detection.
+        while _ip("-n", namespace.name, "-6", "address", "show", "dev", interface, "tentative"):
+            if time.monotonic() > deadline:
+                raise HostError(f"in {namespace.name} an address of {interface} stays tentative")
+            time.sleep(0.01)
 
 
 def _is_ready(answer: str) -> bool:

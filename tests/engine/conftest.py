@@ -100,7 +100,7 @@ class Bench:
     """`method`, `check`, `contributor` (plugins of their own names) and `allocator` may be changed by a test before
     `attempt`."""
 
-    def __init__(self, max_sessions=10, resume_window=120.0, allocator=lambda ledger: ledger):
+    def __init__(self, max_sessions=10, max_per_principal=10, resume_window=120.0, allocator=lambda ledger: ledger):
         self.method, self.check, self.contributor = Method(), Check(), Contributor()
         self.allocator = allocator(Allocator())
         self.second = Check()
@@ -126,7 +126,15 @@ class Bench:
         )
         codecs = CodecSet([Entry("plain", "core", self.codec)], frozenset(), datapath)
         self.gate = ServerGate(
-            judge, self.sessions, self.allocator, codecs, Contribution(), self.bus, reporter, max_sessions
+            judge,
+            self.sessions,
+            self.allocator,
+            codecs,
+            Contribution(),
+            self.bus,
+            reporter,
+            max_sessions,
+            max_per_principal,
         )
 
     async def attempt(self, **keys):

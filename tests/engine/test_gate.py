@@ -229,6 +229,30 @@ async def test_a_full_server_takes_the_longest_parked_place_or_refuses_for_now(b
 
 
 @on_clock
+async def test_one_principal_takes_no_more_than_its_share_and_gives_up_its_own_parked_sessions_first(bench):
+    async def of(name):
+        async def begin(*_):
+            return Accept(Principal(name))
+
+        b.method.half.begin = begin
+        return await b.attempt()
+
+    b = bench(max_per_principal=1)
+    other = await of("bob")
+    other.closed("lost")
+    await asyncio.sleep(1)
+    mine = await of("alice")
+    refused = await of("alice")
+    assert refused.code is Code.SERVER_FULL
+    assert "alice" in refused.detail
+    mine.closed("lost")
+    again = await of("alice")
+    assert b.sessions.table.get(mine.session.id) is None
+    assert b.sessions.table.get(other.session.id) is not None  # parked for longer, but another's
+    assert not isinstance(again, Refuse)
+
+
+@on_clock
 async def test_attempts_at_once_never_pass_the_limit(bench):
     async def slow(*_):
         await asyncio.sleep(1)

@@ -52,6 +52,12 @@ class SessionConfig(Table):
         120.0, ge=0, le=86_400, description="Seconds that a session without a link keeps its addresses."
     )
     max_sessions: int = Field(1000, ge=1, description="Sessions at a time, parked ones included.")
+    max_sessions_per_principal: int = Field(
+        100,
+        ge=1,
+        description="The same for one principal. Keep it below the size of the pools, or one credential can take "
+        "every address.",
+    )
     isolation: bool = Field(
         True, description="Clients cannot reach each other through the server. Off: they can while this host forwards."
     )

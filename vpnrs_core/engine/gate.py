@@ -74,6 +74,7 @@ class ServerGate:
         bus: EventBus,
         reporter: FailureReporter,
         max_sessions: int,
+        max_per_principal: int,
     ) -> None:
         self._judge = judge
         self._sessions = sessions
@@ -83,6 +84,7 @@ class ServerGate:
         self._bus = bus
         self._reporter = reporter
         self._max_sessions = max_sessions
+        self._max_per_principal = max_per_principal
         self._after: set[asyncio.Task[None]] = set()
         self.stopping = False
 
@@ -184,12 +186,12 @@ class ServerGate:
         merged: MergedGrant,
         contributions: list[tuple[str, Contribution]],
     ) -> ServerLink:
-        await self._make_place()
+        await self._make_place(principal.name)
         session = os.urandom(12).hex()
         holder = LeaseHolder(session, await self._acquire(session, principal, request.wanted))
         try:
             # Nothing below waits: leases either belong to a session in the table, or are released here.
-            self._check_place()
+            self._check_place(principal.name)
             record = self._record(request, session, principal, holder, merged)
             running = self._sessions.start(record, merged, contributions)
             try:
@@ -241,15 +243,20 @@ class ServerGate:
         self._bus.emit(SessionResumed(session=record.id, principal=record.principal.name, source=source))
         return link
 
-    async def _make_place(self) -> None:
+    async def _make_place(self, principal: str) -> None:
+        if self._sessions.table.of_principal(principal) >= self._max_per_principal:
+            await self._sessions.free_longest_parked(principal)
         if len(self._sessions.table) >= self._max_sessions:
             await self._sessions.free_longest_parked()
-        self._check_place()
+        self._check_place(principal)
 
-    def _check_place(self) -> None:
+    def _check_place(self, principal: str) -> None:
         """Asked again behind every wait: other attempts went on meanwhile."""
         if self.stopping:
             raise Refused(Refuse(Code.SHUTTING_DOWN))
+        if self._sessions.table.of_principal(principal) >= self._max_per_principal:
+            detail = f"{principal} has {self._max_per_principal} sessions, as many as one principal may"
+            raise Refused(Refuse(Code.SERVER_FULL, detail=detail))
         if len(self._sessions.table) >= self._max_sessions:
             raise Refused(Refuse(Code.SERVER_FULL, detail=f"{self._max_sessions} sessions are open"))
 

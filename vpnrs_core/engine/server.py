@@ -250,6 +250,7 @@ class Server:
             instance.bus,
             instance.reporter,
             config.session.max_sessions,
+            config.session.max_sessions_per_principal,
         )
 
     async def _fingerprint_key(self) -> bytes:

@@ -218,9 +218,10 @@ class ServerSessions:
         """A POSIX time as the loop's."""
         return None if expires is None else self._loop.time() + (expires - time.time())
 
-    async def free_longest_parked(self) -> bool:
-        """End the session that has been parked longest, its leases released. False: none is parked."""
-        actions = self.table.take_longest_parked()
+    async def free_longest_parked(self, principal: str | None = None) -> bool:
+        """End the session that has been parked longest (of this principal), its leases released. False: none is
+        parked."""
+        actions = self.table.take_longest_parked(principal)
         self.carry_out(actions)
         await self.released()
         return bool(actions)

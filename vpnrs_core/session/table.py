@@ -136,9 +136,16 @@ class SessionTable:
     def revoke_principal(self, name: str, refuse: Refuse) -> list[Action]:
         return self.revoke(lambda record: record.principal.name == name, refuse)
 
-    def take_longest_parked(self) -> list[Action]:
-        """A pool is exhausted: end the session that has been parked longest. Empty when none is parked."""
-        parked = [r for r in self._sessions.values() if r.parked_at is not None]
+    def of_principal(self, name: str) -> int:
+        """How many sessions a principal has, parked ones included."""
+        return sum(record.principal.name == name for record in self._sessions.values())
+
+    def take_longest_parked(self, principal: str | None = None) -> list[Action]:
+        """A pool, or a principal's share, is exhausted: end the session that has been parked longest (of this
+        principal). Empty when none is parked."""
+        parked = [
+            r for r in self._sessions.values() if r.parked_at is not None and principal in (None, r.principal.name)
+        ]
         if not parked:
             return []
         longest = min(parked, key=lambda record: record.parked_at or 0.0)

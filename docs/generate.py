@@ -172,6 +172,7 @@ def commands() -> str:
 
 def helps(command: click.Command, context: click.Context) -> Iterator[str]:
     """The help of a command, then of those below it."""
+    command._help_option = None  # a command keeps that of whoever asked for its help first
     yield f"### {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -22,6 +22,7 @@ from vpnrs_core.session.resume import ResumeSecrets, channel
 from vpnrs_core.testkit.clock import ClockLoop, on_clock, run
 from vpnrs_core.testkit.connection import SERVER_SPKI, FakePath, connection_pair
 from vpnrs_core.testkit.gate import GRANTED, FakeClientLink, FakeGate
+from vpnrs_core.wire.addresses import UNSPECIFIED, AddressRequest, PrefixEntry
 from vpnrs_core.wire.capsule import CapsuleParser, encode_capsule
 from vpnrs_core.wire.codepoints import (
     CLOSE_CODES,
@@ -42,7 +43,7 @@ from vpnrs_core.wire.messages import (
     decode_message,
     encode_message,
 )
-from vpnrs_core.wire.varint import encode_varint
+from vpnrs_core.wire.varint import MAX_VARINT, encode_varint
 
 NO = Refuse(Code.AUTH_FAILED, detail="no such token")
 
@@ -552,10 +553,43 @@ async def test_a_peer_that_asks_and_never_reads_is_let_go() -> None:
     peer.say(HELLO)
     await asyncio.sleep(0.5)
     peer.server.fake_streams.held = True
-    for n in range(25_000):
-        peer.say(Ping(id=n))
+    question = AddressRequest(tuple(PrefixEntry(n, UNSPECIFIED[6]) for n in range(1, 20)))
+    for _ in range(1000):
+        peer.say(question)
     await peer.serving
     assert peer.server.closed_with == (CLOSE_CODES[Code.PROTOCOL], "answers are not read")
+
+
+@pytest.mark.parametrize("what", ["known", "unknown", "one without end"])
+@on_clock
+async def test_a_peer_that_floods_the_control_stream_is_let_go(what: str) -> None:
+    flood = {
+        "known": encode_message(Ping(id=1)) * 5000,
+        "unknown": encode_capsule(0x7777, b"") * 5000,
+        "one without end": encode_capsule(0x7777, b"")[:-1] + encode_varint(MAX_VARINT) + bytes(5 << 20),
+    }
+    peer = RawPeer()
+    peer.say(HELLO)
+    await asyncio.sleep(0.5)
+    for at in range(0, len(flood[what]), 65_536):
+        peer.say(flood[what][at : at + 65_536])
+        await asyncio.sleep(0)
+    await peer.serving
+    code, why = peer.server.closed_with or (0, "")
+    assert code == CLOSE_CODES[Code.PROTOCOL]
+    assert "than anybody needs" in why
+
+
+@on_clock
+async def test_a_peer_that_says_what_a_busy_one_may_is_kept() -> None:
+    peer = RawPeer()
+    peer.say(HELLO)
+    await asyncio.sleep(0.5)
+    for n in range(8000):
+        peer.say(Ping(id=n))
+        if n % 9 == 0:
+            await asyncio.sleep(0.01)
+    assert peer.server.closed_with is None
 
 
 @settings(max_examples=150, deadline=None)

@@ -69,3 +69,12 @@ def test_what_stands_before_an_oversized_capsule_is_still_seen() -> None:
     assert next(found) == (CapsuleType.PING, b"{}")
     with pytest.raises(PeerError):
         next(found)
+
+
+def test_no_more_capsules_are_read_than_are_allowed_skipped_ones_included() -> None:
+    parser = CapsuleParser(CONTROL_LIMITS, allowance=3.0)
+    ping, unknown = encode_capsule(CapsuleType.PING, b"{}"), encode_capsule(0x7777, b"abc")
+    found = parser.feed(ping + unknown + ping + ping)
+    assert [next(found), next(found)] == [(CapsuleType.PING, b"{}")] * 2
+    with pytest.raises(PeerError):
+        next(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from vpnrs_core.errors import PeerError
@@ -18,16 +19,18 @@ class CapsuleParser:
     """One stream's capsules. Never holds more than one limited value and what one `feed` brought.
 
     `limits`: the largest value in bytes of each known type. The value of any other type is skipped as it arrives,
-    however long it says it is."""
+    however long it says it is. `allowance`: how many capsules may still come, skipped ones too; whoever feeds it
+    raises it as time goes on."""
 
-    def __init__(self, limits: Mapping[int, int]) -> None:
+    def __init__(self, limits: Mapping[int, int], allowance: float = math.inf) -> None:
         self._limits = limits
+        self.allowance = allowance
         self._buffer = bytearray()
         self._skip = 0
 
     def feed(self, data: bytes) -> Iterator[Capsule]:
         """Take bytes at once → the capsules that are complete, parsed as the iterator is asked for them, so that what
-        stands before an error is still seen. Raises PeerError for a value over its limit."""
+        stands before an error is still seen. Raises PeerError for a value over its limit, and beyond the allowance."""
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
@@ -47,10 +50,13 @@ class CapsuleParser:
                 length, offset = decode_varint(buffer, offset)
             except ValueError:
                 return
+            if self.allowance < 1:
+                raise PeerError("more capsules than anybody needs")
             limit = self._limits.get(kind)
             if limit is None:
                 skipped = min(length, len(buffer) - offset)
                 self._skip = length - skipped
+                self.allowance -= 1
                 del buffer[: offset + skipped]
                 continue
             if length > limit:
@@ -60,4 +66,5 @@ class CapsuleParser:
                 return
             value = bytes(buffer[offset:end])
             del buffer[:end]
+            self.allowance -= 1
             yield kind, value

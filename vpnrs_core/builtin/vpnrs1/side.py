@@ -26,6 +26,10 @@ FLUSH_DEADLINE = 1.0
 FLUSH_POLL = 0.01
 # A peer that asks and does not read its answers is let go.
 MAX_CONTROL_UNSENT = 256 * 1024
+# Capsules of the control stream a second, and at once after a quiet time. A kilobyte counts like a capsule, so that one
+# without end is none of the many that are not sent.
+CAPSULES_PER_SECOND = 1000.0
+CAPSULES_AT_ONCE = 4000.0
 
 S = TypeVar("S", bound="Side")
 P = ParamSpec("P")
@@ -58,7 +62,8 @@ class Side:
         self.datagram_lane = DatagramLane(connection)
         self.stream_lane = StreamLane(connection)
         self.lane_name: str | None = None
-        self._parser = CapsuleParser(CONTROL_LIMITS)
+        self._parser = CapsuleParser(CONTROL_LIMITS, CAPSULES_AT_ONCE)
+        self._allowed_at = self.loop.time()
         self._lane_parser = CapsuleParser(LANE_LIMITS)
         self._gone = False
         self._timer: asyncio.TimerHandle | None = None
@@ -215,6 +220,7 @@ class Side:
         self.step(Lost(code, reason))
 
     def _control_data(self, data: bytes, end: bool) -> None:
+        self._allow(len(data))
         try:
             for kind, value in self._parser.feed(data):
                 self.step(self.machine.read(kind, value))
@@ -226,6 +232,15 @@ class Side:
             self.step(Violation("the control stream ended without CLOSE"))
         elif self.connection.streams.unsent(CONTROL_STREAM) > MAX_CONTROL_UNSENT:
             self.step(Violation("answers are not read"))
+
+    def _allow(self, size: int) -> None:
+        """What a peer may make us read: the rest of the process is everybody's."""
+        now = self.loop.time()
+        earned = self._parser.allowance + (now - self._allowed_at) * CAPSULES_PER_SECOND
+        self._parser.allowance = min(CAPSULES_AT_ONCE, earned) - size / 1024
+        self._allowed_at = now
+        if self._parser.allowance < 0:
+            self.step(Violation("more on the control stream than anybody needs"))
 
     def _lane_data(self, data: bytes, end: bool) -> None:
         if not self.stream_lane.ready:

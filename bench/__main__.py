@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from bench import record
+from bench import congestion, record
+from bench.figures import AIOQUIC, QH3, RIVAL
 from bench.peers import Peer
 from bench.peers.none import NoTunnel
 from bench.peers.openvpn import OpenVpn
@@ -20,7 +23,7 @@ from bench.peers.vpnrs import Vpnrs
 from bench.peers.wireguard_go import debian, todays
 from bench.peers.yardstick import Yardstick
 from bench.record import LATEST, Record
-from bench.table import as_table
+from bench.table import as_table, congestion_table
 from bench.turns import ALWAYS, EVERYTHING, turn
 from vpnrs_core.testkit.netns import unavailable
 
@@ -34,7 +37,7 @@ def main() -> int:
         return 4
     try:
         results = Record.load(arguments.json)
-        good = _table(arguments, results, console)
+        good = MATTERS[arguments.matter](arguments, results, console)
     except ValueError as error:
         console.print(f"bench: {error}")
         return 2
@@ -43,16 +46,38 @@ def main() -> int:
 
 def _table(arguments: argparse.Namespace, results: Record, console: Console) -> bool:
     peers = _peers(arguments, console)
-    section = results.section("table", record.about({"seconds": arguments.seconds}), arguments.append)
-    section.setdefault("peers", {}).update({peer.name: peer.version() for peer in peers})
-    section.setdefault("turns", [])
-    section.setdefault("failures", [])
+    section = _section(arguments, results, "table", peers)
     good = True
     for number in range(arguments.runs):
         what = arguments.what or (EVERYTHING if not number and not section["turns"] else ALWAYS)
         good &= turn(peers, what, arguments.seconds, section, results.save, console.print)
-    Console(width=None if sys.stdout.isatty() else 220).print(as_table(section))
+    _print(as_table(section))
     return good
+
+
+def _congestion(arguments: argparse.Namespace, results: Record, console: Console) -> bool:
+    peers = [peer for peer in _peers(arguments, console) if peer.name in (RIVAL, QH3, AIOQUIC)]
+    paths = [path for path in congestion.PATHS if not arguments.paths or any(word in path for word in arguments.paths)]
+    if missing := set(congestion.CONTROLS) - set(congestion.controls()):
+        console.print(f"this kernel has no {', '.join(missing)}: left out")
+    section = _section(arguments, results, "congestion", peers)
+    good = True
+    for _ in range(arguments.runs):
+        good &= congestion.turn(peers, paths, arguments.seconds, section, results.save, console.print)
+    _print(congestion_table(section))
+    return good
+
+
+def _section(arguments: argparse.Namespace, results: Record, name: str, peers: list[Peer]) -> dict[str, Any]:
+    section = results.section(name, record.about({"seconds": arguments.seconds}), arguments.append)
+    section.setdefault("peers", {}).update({peer.name: peer.version() for peer in peers})
+    section.setdefault("turns", [])
+    section.setdefault("failures", [])
+    return section
+
+
+def _print(table: RenderableType) -> None:
+    Console(width=None if sys.stdout.isatty() else 220).print(table)
 
 
 def _peers(arguments: argparse.Namespace, console: Console) -> list[Peer]:
@@ -77,9 +102,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("matter", nargs="?", choices=MATTERS, default="table", help="what is measured (default: table)")
     parser.add_argument("--runs", type=int, default=5, help="turns of all peers (default 5)")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a TCP stream (default 4)")
     parser.add_argument("--what", action="append", choices=EVERYTHING, help="only this part; may be repeated")
+    parser.add_argument("--paths", action="append", metavar="WORD", help="congestion: only paths with WORD in the name")
     parser.add_argument("--only", action="append", metavar="WORD", help="peers whose name has WORD; may be repeated")
     parser.add_argument("--peers", choices=("usual", "all"), default="usual", help="all: openvpn as well")
     parser.add_argument("--yardstick", type=Path, metavar="DIR", help="a bare loop to run as well: DIR/loop.py")
@@ -90,6 +117,11 @@ def _arguments() -> argparse.Namespace:
         parser.error("--runs is at least 1, --seconds at least 2")
     return arguments
 
+
+MATTERS: Mapping[str, Callable[[argparse.Namespace, Record, Console], bool]] = {
+    "table": _table,
+    "congestion": _congestion,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from bench import congestion
 from bench.figures import AIOQUIC, FIGURES, QH3, RIVAL, Spread, Turn, of, ratio
 
 _SHOWN = (QH3, AIOQUIC)
@@ -45,6 +46,29 @@ def as_table(section: Mapping[str, Any]) -> Table:
     table.add_row("", *(versions[name] for name in peers_of(turns)), *("" for _ in ratios_of(turns)), style="dim")
     for label, values, shown in rows(turns):
         table.add_row(label, *values, *shown)
+    return table
+
+
+def congestion_rows(turns: Sequence[Turn]) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """Path, inner controller, Mbit/s for each peer, a ratio for each engine of vpnrs."""
+    for path in congestion.PATHS:
+        for control in congestion.CONTROLS:
+            found = [of(turns, peer, congestion.key(path, control)) for peer in peers_of(turns)]
+            if any(found):
+                values = ["–" if one is None else number(one.median, 0) for one in found]
+                ratios = [ratio(turns, peer, congestion.key(path, control)) for peer in ratios_of(turns)]
+                yield path, control, values, list(map(in_words, ratios))
+
+
+def congestion_table(section: Mapping[str, Any]) -> Table:
+    turns = section["turns"]
+    table = Table(title=f"one TCP stream up through the relay, Mbit/s, ratios to {RIVAL}, turn by turn (min–max)")
+    for name in ("path", "inner"):
+        table.add_column(name)
+    for name in (*peers_of(turns), *(f"{peer} ÷" for peer in ratios_of(turns))):
+        table.add_column(name, justify="right")
+    for path, control, values, ratios in congestion_rows(turns):
+        table.add_row(path, control, *values, *ratios)
     return table
 
 

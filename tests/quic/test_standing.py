@@ -20,3 +20,9 @@ def test_a_path_that_became_longer_is_measured_again():
     assert queue.blocks(2 * FLOOR, 0.2, 0.2, 0.005, now=PROBE_EVERY)  # draining, to look
     assert queue.blocks(2 * FLOOR, 0.1, 0.2, 0.005, now=PROBE_EVERY + 0.3)
     assert not queue.blocks(2 * FLOOR, 0.2, 0.2, 0.005, now=PROBE_EVERY + 0.5)
+
+
+def test_a_queue_is_seen_with_little_in_flight():
+    queue = StandingQueue()
+    assert queue.stands(0.051, 0.020)
+    assert not queue.stands(0.049, 0.020)

@@ -4,7 +4,8 @@
     ingress  peer → TUN:  received → LinkPort.decode → Pipeline.ingress → TUN
 
 Nothing here blocks, and nothing here waits for one peer: a link that takes no more leaves its packets in its session's
-queue, which is bounded, and is pumped again when the link says that it is writable.
+queue, which is bounded, and is pumped again when the link says that it is writable. Only a single session's queue can
+make the TUN wait, and not for long.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from vpnrs_core.counters import DropCounts
+from vpnrs_core.engine.brake import LONGEST, Brake
 from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.errors import HostError
@@ -62,6 +64,8 @@ class Datapath:
         self._now = self._loop.time
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
+        self._brake = Brake()
+        self._pause: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         self._loop.add_reader(self.tun.fileno(), self._tun_readable)
@@ -69,8 +73,10 @@ class Datapath:
     def stop(self) -> None:
         if self.tun.fileno() >= 0:
             self._loop.remove_reader(self.tun.fileno())
-        if self._timer is not None:
-            self._timer.cancel()
+        self._brake = Brake()
+        for timer in (self._timer, self._pause):
+            if timer is not None:
+                timer.cancel()
 
     def attach(self, peer: Peer, link: LinkPort) -> None:
         """The link carries this peer's packets from now on."""
@@ -124,6 +130,8 @@ class Datapath:
             pipeline.ready.clear()
             for peer in ready:
                 self.pump(peer, now)
+        if self._brake.until is not None:
+            self._release(now)
         self._set_timer()
 
     def pump(self, peer: Peer, now: float) -> None:
@@ -194,6 +202,31 @@ class Datapath:
         now = self._now()
         self.pipeline.egress([Packet(frame) for frame in frames], now)
         self.finish(now)
+        if len(self._links) == 1:
+            (peer,) = self._links
+            if not peer.queue.paced:
+                self._pause_if_full(peer, now)
+
+    def _pause_if_full(self, peer: Peer, now: float) -> None:
+        if self._brake.pulls(peer.queue.bytes, peer.queue.limit, now) and self.tun.fileno() >= 0:
+            self._loop.remove_reader(self.tun.fileno())
+            self._pause = self._loop.call_at(now + LONGEST, self._pause_is_over)
+
+    def _pause_is_over(self) -> None:
+        if self._brake.until is not None:
+            self._release(self._brake.until)
+
+    def _release(self, now: float) -> None:
+        """Read the TUN again when there is room, or somebody else to read for, or the pause was long enough."""
+        waits, limit = 0, 1
+        if len(self._links) == 1:
+            (peer,) = self._links
+            waits, limit = peer.queue.bytes, peer.queue.limit
+        if self._brake.releases(waits, limit, now):
+            if self._pause is not None:
+                self._pause.cancel()
+            if self.tun.fileno() >= 0:
+                self._loop.add_reader(self.tun.fileno(), self._tun_readable)
 
     def _write_tun(self) -> None:
         packets = self.pipeline.to_tun

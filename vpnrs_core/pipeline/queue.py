@@ -62,6 +62,11 @@ class SessionQueue:
     def __bool__(self) -> bool:
         return self.packets > 0
 
+    @property
+    def paced(self) -> bool:
+        """Whether a rate of the grant holds packets back here."""
+        return self._bucket is not None
+
     def push(self, packet: Packet, now: float) -> None:
         """Append. Beyond the limit the longest flow loses its oldest super-packets, counted as queue_overflow."""
         size = packet.ip_bytes if packet.frame[1] else packet.header.length

@@ -28,6 +28,7 @@ from vpnrs_core.interfaces.engine import (
     StreamData,
     StreamReset,
 )
+from vpnrs_core.quic.aioquic_controller import react_to_queues
 from vpnrs_core.quic.aioquic_fast import FastPath, frame_header
 from vpnrs_core.quic.aioquic_private import VERSIONS, BurstPacer, SlidingLimit, fast_path_works
 from vpnrs_core.quic.standing import StandingQueue
@@ -142,20 +143,12 @@ class AioquicConnection:
         self._pacer = BurstPacer(connection._max_datagram_size)
         connection._loss._pacer = self._pacer
         connection._local_max_data = SlidingLimit(connection._local_max_data, _MOST_FLOW_WINDOW)
-        self._count_losses()
+        react_to_queues(connection._loss, self._standing, self._count_losses)
         self._take_datagrams()
         self._fast = FastPath(connection, self._received) if fast else None
 
-    def _count_losses(self) -> None:
-        controller = self._connection._loss._cc
-        react = controller.on_packets_lost
-
-        def counted(*, now: float, packets: Any) -> None:
-            packets = list(packets)
-            self._lost += len(packets)
-            react(now=now, packets=packets)
-
-        controller.on_packets_lost = counted
+    def _count_losses(self, packets: int) -> None:
+        self._lost += packets
 
     def _take_datagrams(self) -> None:
         """Replace the DATAGRAM handler: no event object for each."""

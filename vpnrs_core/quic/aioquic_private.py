@@ -32,6 +32,8 @@ REQUIRED = (
     "_loss._cc.bytes_in_flight",
     "_loss._cc.congestion_window",
     "_loss._cc.on_packets_lost",
+    "_loss._cc.on_rtt_measurement",
+    "_loss._cc.ssthresh",
     "_loss._rtt_initialized",
     "_loss._rtt_latest",
     "_loss._rtt_min",

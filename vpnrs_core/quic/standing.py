@@ -37,4 +37,9 @@ class StandingQueue:
             if now < self._probe_until:
                 return True
             self._shortest, self._probe_until = self._seen, 0.0
-        return smoothed > 2 * self._shortest + ALLOWANCE
+        return self.stands(smoothed, shortest)
+
+    def stands(self, smoothed: Seconds, shortest: Seconds) -> bool:
+        """Whether a round trip tells of a queue, however little is in flight. `shortest` is the recovery's, which
+        counts until a longer path has been measured here."""
+        return smoothed > 2 * (shortest if self._shortest is None else self._shortest) + ALLOWANCE

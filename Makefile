@@ -11,6 +11,8 @@ DOCS := $(VENV)/.docs
 TESTS ?=
 BENCH ?=
 PEERS ?= usual
+# Of the part of make bench that measures the NAT64.
+BENCH_NAT64 ?=
 
 .PHONY: demo test soak check bench docs clean host bench-host
 .DEFAULT_GOAL := demo
@@ -35,6 +37,7 @@ check: $(READY)
 
 bench: $(READY) bench-host
 	$(BIN)/python -m bench --peers $(PEERS) $(BENCH)
+	$(BIN)/python -m bench.nat64 $(BENCH_NAT64)
 
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

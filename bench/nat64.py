@@ -1,80 +1,150 @@
-"""What NAT64's translator costs: packets/s and Gbit/s by size and direction. `.venv/bin/python bench/nat64.py`."""
+"""`python -m bench.nat64`, a part of `make bench`: the NAT64 by itself, its state when it is full, and through a tunnel
+to an IPv4-only host; TAYGA with nftables masquerade beside it in the same run."""
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import json
 import os
-import timeit
-from collections.abc import Callable, Iterator
-from ipaddress import ip_address
-from typing import NamedTuple
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
 
-from vpnrs_nat64.translate.fast import Identification, key_of, rewriter
-from vpnrs_nat64.translate.mtu import deliver_v4, deliver_v6
-from vpnrs_nat64.translate.tuples import Tuple, tuple_of
+from rich.console import Console
+from rich.table import Table
 
-from vpnrs_core.packet.packet import Packet
-from vpnrs_core.testkit.packets import super_tcp, super_udp, tcp, udp
+from bench import nat64_state
+from bench.nat64_path import NAT64, PLAIN, TAYGA, Stream, path, streams
+from bench.nat64_tayga import Tayga
+from bench.nat64_translator import Cost, ours, taygas
+from vpnrs_core.testkit.netns import unavailable
 
-# Of the whole packet, as it enters; the last one is a super-packet of segments of 1,360 bytes.
-SIZES = (60, 1420, 65_000)
-SIX, FOUR = ("fd00::2", "64:ff9b::808:808"), ("8.8.8.8", "10.0.0.254")
-
-
-class Cost(NamedTuple):
-    """One kind of packet: `packets` a second, `gbit` a second of the packets as they enter."""
-
-    name: str
-    packets: float
-    gbit: float
+LATEST = Path(__file__).parent / "results" / "nat64.json"
+PARTS = ("translator", "state", "tunnel")
 
 
-def measure(operation: Callable[[], object]) -> float:
-    """Calls a second: the best of many short runs, so that another process on the machine spoils only some."""
-    number = 200
-    return number / min(timeit.repeat(operation, number=number, repeat=100))
+def main() -> int:
+    """Exit code 0: all that was asked for was measured."""
+    arguments = _arguments()
+    console, told = Console(width=None if sys.stdout.isatty() else 160), Console(stderr=True)
+    if why := unavailable():
+        told.print(f"bench: {why}")
+        return 4
+    if why := Tayga.unavailable():
+        told.print(f"TAYGA is left out: {why}")
+    data: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": {"kernel": platform.release(), "cores": os.cpu_count(), "python": platform.python_version()},
+    }
+    if "translator" in arguments.only:
+        costs = [*ours(), *taygas(arguments.seconds / 4)]
+        data["translator"] = [cost._asdict() for cost in costs]
+        console.print(translator_table(costs))
+    if "state" in arguments.only:
+        data["state"] = nat64_state.measure()._asdict()
+        console.print(state_table(data["state"]))
+    if "tunnel" in arguments.only:
+        data["tunnel"] = through_the_tunnel(arguments.engine, arguments.runs, arguments.seconds, told)
+        console.print(tunnel_table(data["tunnel"]))
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(data, indent=2) + "\n")
+    return 0
 
 
-def _packet(protocol: str, addresses: tuple[str, str], size: int) -> Packet:
-    headers = (40 if addresses is SIX else 20) + (20 if protocol == "tcp" else 8)
-    payload = os.urandom(max(0, size - headers))
-    if size > 9000:
-        return (super_tcp if protocol == "tcp" else super_udp)(*addresses, payload, 1360)
-    return Packet.of((tcp if protocol == "tcp" else udp)(*addresses, payload))
+def through_the_tunnel(engine: str | None, runs: int, seconds: float, told: Console) -> dict[str, Any]:
+    """`runs` turns in one tunnel → medians, every turn's figures, ratios of each to the path without translation: the
+    median of the turns' own ratios, for a machine's speed changes from turn to turn."""
+    found: list[list[Stream]] = []
+    with path(engine) as there:
+        for number in range(runs):
+            told.print(f"nat64 through the tunnel, {engine or 'aioquic'}: turn {number + 1} of {runs}")
+            found.append(list(streams(there, seconds)))
+    return {"engine": engine or "aioquic", "runs": runs, "seconds": seconds, **summary(found)}
 
 
-def costs() -> Iterator[Cost]:
-    """The fast path with the look-up of its session, in both directions, and the slow path beside it."""
-    out, back = FOUR[::-1], SIX[::-1]
-    for size in SIZES:
-        for addresses in (SIX, FOUR):
-            # TCP's smallest IPv6 packet has 60 bytes.
-            packet = _packet("tcp", addresses, size)
-            old = tuple_of(packet)
-            assert old is not None
-            source, destination = (ip_address(end).packed for end in (out if addresses is SIX else back))
-            new = Tuple(old.protocol, source, destination, 5000, old.dport)
-            sessions = {key_of(packet.frame): rewriter(old, new, 1500, Identification())}
-
-            def fast(packet: Packet = packet, sessions: dict = sessions) -> object:  # type: ignore[type-arg]
-                return sessions[key_of(packet.frame)].rewrite(packet)
-
-            def slow(packet: Packet = packet, new: Tuple = new) -> object:
-                deliver = deliver_v4 if packet.version == 6 else deliver_v6
-                return deliver(packet, new.src, new.dst, new.sport, new.dport, mtu=1500)
-
-            assert fast() is not None
-            direction = "IPv6 to IPv4" if addresses is SIX else "IPv4 to IPv6"
-            for name, operation in (("fast", fast), ("slow", slow)):
-                rate = measure(operation)
-                yield Cost(
-                    f"{direction}, {len(packet.data):6,} bytes, {name} path", rate, rate * len(packet.data) * 8e-9
-                )
+def summary(turns: Sequence[Sequence[Stream]]) -> dict[str, Any]:
+    """By way and by who: Mbit/s and CPU seconds a gigabyte of every turn, their medians, and the median ratio."""
+    result: dict[str, Any] = {}
+    for way in ("up", "down"):
+        by_turn = [{stream.who: stream for stream in turn if stream.way == way} for turn in turns]
+        result[way] = {
+            who: {
+                "mbit": median(turn[who].mbit for turn in by_turn),
+                "cpu_s_per_gb": median(turn[who].cpu_per_gb for turn in by_turn),
+                "to_plain": median(turn[who].mbit / turn[PLAIN].mbit for turn in by_turn),
+                "turns_mbit": [round(turn[who].mbit, 1) for turn in by_turn],
+            }
+            for who in by_turn[0]
+        }
+    return result
 
 
-def main() -> None:
-    for cost in costs():
-        print(f"{cost.name:45} {cost.packets:12,.0f} packets/s {cost.gbit:8.2f} Gbit/s {1e6 / cost.packets:6.2f} µs")
+def translator_table(costs: Iterable[Cost]) -> Table:
+    table = Table(title="The translator alone, one core; TAYGA's figures contain its TUN's", title_justify="left")
+    table.add_column("")
+    by_case: dict[tuple[int, str], dict[str, Cost]] = {}
+    for cost in costs:
+        by_case.setdefault((cost.size, cost.direction), {})[cost.who] = cost
+    names = list(dict.fromkeys(who for case in by_case.values() for who in case))
+    for who in names:
+        for unit in ("packets/s", "Gbit/s"):
+            table.add_column(f"{who}, {unit}", justify="right")
+    for (size, direction), case in by_case.items():
+        cells = [text for who in names for text in _cost_cells(case.get(who))]
+        table.add_row(f"{direction}, {size:,} bytes", *cells)
+    return table
+
+
+def _cost_cells(cost: Cost | None) -> tuple[str, str]:
+    return ("–", "–") if cost is None else (f"{cost.packets:,.0f}", f"{cost.gbit:,.2f}")
+
+
+def state_table(state: dict[str, float]) -> Table:
+    table = Table(title=f"{nat64_state.COUNT:,} bindings, each with a session", title_justify="left")
+    table.add_column("")
+    table.add_column("", justify="right")
+    for key, (label, unit) in nat64_state.LABELS.items():
+        table.add_row(label, f"{state[key]:,.1f} {unit}")
+    return table
+
+
+def tunnel_table(found: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"A TCP stream through one tunnel ({found['engine']}) to a host behind the server, medians of "
+        f"{found['runs']} turns of {found['seconds']:g} s",
+        title_justify="left",
+    )
+    table.add_column("")
+    names = [who for who in (PLAIN, NAT64, TAYGA) if who in found["up"]]
+    for who in names:
+        table.add_column(who, justify="right")
+    for way in ("up", "down"):
+        for key, label, digits in (
+            ("mbit", "Mbit/s", 0), ("to_plain", "÷ without translation", 2), ("cpu_s_per_gb", "CPU s per GB", 2),
+        ):  # fmt: skip
+            table.add_row(f"{way}, {label}", *(f"{found[way][who][key]:,.{digits}f}" for who in names))
+    return table
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.nat64", description=__doc__)
+    parser.add_argument("--runs", type=int, default=3, help="turns through the tunnel (default 3)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a TCP stream (default 4)")
+    engine = "qh3" if importlib.util.find_spec("vpnrs_qh3") else None
+    parser.add_argument("--engine", default=engine, help="plugin with the QUIC engine (default: qh3 where installed)")
+    parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated (default: all)")
+    parser.add_argument("--json", type=Path, default=LATEST, metavar="PATH", help="where the JSON goes")
+    arguments = parser.parse_args()
+    if arguments.runs < 1 or arguments.seconds < 1:
+        parser.error("--runs and --seconds are at least 1")
+    arguments.only = arguments.only or list(PARTS)
+    return arguments
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

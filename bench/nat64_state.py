@@ -1,14 +1,19 @@
-"""What 100,000 bindings of a NAT64 cost: time of each step, the longest pause. `.venv/bin/python bench/nat64_state.py`.
+"""What 100,000 bindings of a NAT64 cost: memory, time of each step, the longest pause.
 
-The memory of as many bindings is held by a test; a pause is a figure of the machine and stands here."""
+A pause is processor time of one call, other processes' left out. The limit of the memory is held by a test as well."""
 
 from __future__ import annotations
 
 import gc
+import json
+import os
 import random
 import time
 from ipaddress import IPv6Network
+from types import SimpleNamespace
+from typing import NamedTuple
 
+from vpnrs_nat64.control import PAGE, Control, ListRequest
 from vpnrs_nat64.state.model import TCP, UDP
 from vpnrs_nat64.state.options import Options
 from vpnrs_nat64.state.sessions import Sessions
@@ -25,6 +30,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.longest = self.total = 0.0
+        self._last = time.thread_time()
+
+    def restart(self) -> None:
+        """What came before does not count."""
         self._last = time.thread_time()
 
     def __call__(self) -> None:
@@ -44,15 +53,46 @@ def fill(state: Sessions, watch: Watch) -> None:
         watch()
 
 
-def main() -> None:
+class State(NamedTuple):
+    """Microseconds each, milliseconds of the longest single step, and megabytes."""
+
+    mb: float
+    make_us: float
+    make_longest_ms: float
+    leave_longest_ms: float
+    mtu_longest_ms: float
+    page_longest_ms: float
+    expire_longest_ms: float
+
+
+LABELS = {
+    "mb": ("memory", "MB"),
+    "make_us": ("make one", "µs"),
+    "make_longest_ms": ("make one, the longest", "ms"),
+    "leave_longest_ms": ("a client with 2,000 leaves, the longest", "ms"),
+    "mtu_longest_ms": ("the MTU of a client with 2,000 changes, the longest", "ms"),
+    "page_longest_ms": ("a page of them is shown, the longest", "ms"),
+    "expire_longest_ms": ("a step of expiring all, the longest", "ms"),
+}
+
+
+def measure() -> State:
+    """Of one state that is filled, asked, left by half of its clients, and expires."""
     options = Options(sources=SOURCES, max_bindings=COUNT)
     state = Sessions(options, random.Random(64).randbytes, Prefix(IPv6Network("64:ff9b::/96")).embed, lambda _: None)
     for owner in range(CLIENTS):
         state.open(owner, 1280)
     gc.collect()
     gc.freeze()
-    filling, leaving, expiring = Watch(), Watch(), Watch()
+    before = resident()
+    filling = Watch()
     fill(state, filling)
+    memory = (resident() - before) / 1e6
+    paging = _pages(state)
+    changing = Watch()
+    for owner in range(CLIENTS):
+        state.set_mtu(owner, 1400)
+        changing()
     leaving = Watch()
     for owner in range(CLIENTS // 2):
         state.close(owner)
@@ -61,10 +101,26 @@ def main() -> None:
     while state.next_time() is not None:
         state.expire(100_000.0)
         expiring()
-    for what, watch, steps in (("make", filling, COUNT), ("leave, a client", leaving, CLIENTS // 2)):
-        print(f"{what:20} {1e6 * watch.total / steps:10.2f} µs each, longest {1e3 * watch.longest:6.2f} ms")
-    print(f"{'expire the rest':20} {1e3 * expiring.total:10.2f} ms in all, longest {1e3 * expiring.longest:6.2f} ms")
+    longest = (1e3 * watch.longest for watch in (filling, leaving, changing, paging, expiring))
+    return State(memory, 1e6 * filling.total / COUNT, *longest)
 
 
-if __name__ == "__main__":
-    main()
+def _pages(state: Sessions) -> Watch:
+    """Every fiftieth page of all bindings, as `vpnrs nat64 bindings` asks for them, and as JSON."""
+    control = Control(lambda: SimpleNamespace(state=state), lambda: 1000.0)  # type: ignore[arg-type, return-value]
+    watch = Watch()
+    for skip in range(0, COUNT, 50 * PAGE):
+        watch.restart()
+        answering = control.bindings(ListRequest(skip=skip))
+        try:
+            answering.send(None)
+        except StopIteration as done:  # it waits for nothing
+            json.dumps(done.value.model_dump(mode="json"))
+        watch()
+    return watch
+
+
+def resident() -> int:
+    """Resident memory of this process in bytes."""
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -11,7 +11,7 @@ import click
 from vpnrs_core.engine.local_client import LocalClient, choose_instance
 
 # As many rows as an answer may have.
-PAGE = 500
+PAGE = 100
 F = TypeVar("F", bound=Callable[..., Any])
 
 

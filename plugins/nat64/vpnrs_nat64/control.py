@@ -20,7 +20,7 @@ NUMBERS = {name: number for number, name in PROTOCOLS.items()}
 
 
 # Rows of one answer: a few milliseconds of the packets' time.
-PAGE = 500
+PAGE = 100
 
 
 class ListRequest(pydantic.BaseModel):

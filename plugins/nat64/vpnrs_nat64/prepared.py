@@ -17,13 +17,15 @@ MOST = 16_384
 class Prepared:
     """Holds as long as the session is `ready`, and the client's `lease` of that time `open`."""
 
-    __slots__ = ("lease", "owner", "rewrite", "session")
+    __slots__ = ("lease", "owner", "rewrite", "session", "touched")
 
     def __init__(self, session: Session, client: Client, rewriter: Rewriter) -> None:
         self.session = session.raw
         self.lease = client.lease
         self.owner = client.owner
         self.rewrite = rewriter.rewrite
+        # When the session's deadline was put off last: once a turn is enough.
+        self.touched = 0.0
 
 
 class Direction:

@@ -84,7 +84,9 @@ class Nat64Stage:
             ):
                 moved = known.rewrite(packet)
                 if moved is not None:
-                    touch(known.session, 0, now + lifetimes[protocol])
+                    if known.touched != now:
+                        known.touched = now
+                        touch(known.session, 0, now + lifetimes[protocol])
                     out.forward(packet, moved)
                     done += 1
                     continue
@@ -102,7 +104,8 @@ class Nat64Stage:
             if known is not None and known.session[FLAGS_AT] & READY and known.lease.open:
                 moved = known.rewrite(packet)
                 if moved is not None:
-                    if refresh or protocol == TCP:
+                    if known.touched != now and (refresh or protocol == TCP):
+                        known.touched = now
                         touch(known.session, 0, now + lifetimes[protocol])
                     out.forward(packet, moved)
                     done += 1

@@ -3,11 +3,12 @@ which port."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from vpnrs_nat64.state.model import ICMP, NOBODY, UDP, Client
 from vpnrs_nat64.state.ports import Ports
 from vpnrs_nat64.state.records import Binding, address_of, port_of
+from vpnrs_nat64.state.shards import Shards
 
 
 class Bib:
@@ -19,8 +20,8 @@ class Bib:
         """`sources`: packed IPv4 addresses; `ports`: the lowest and highest that are given. An echo id is no port:
         all 65,536 are given."""
         self.protocol = protocol
-        self._by_inner: dict[bytes, bytearray] = {}
-        self._by_outer: dict[bytes, bytearray] = {}
+        self._by_inner: Shards[bytearray] = Shards()
+        self._by_outer: Shards[bytearray] = Shards()
         low, high = (0, 65535) if protocol == ICMP else ports
         self.ports = {source: Ports(low, high) for source in sources}
         self._random = random
@@ -31,8 +32,8 @@ class Bib:
     def __iter__(self) -> Iterator[Binding]:
         return map(Binding, self._by_outer.values())
 
-    def records(self) -> Collection[bytearray]:
-        """The bindings' `raw`, in the order in which they were made."""
+    def records(self) -> Iterator[bytearray]:
+        """The bindings' `raw`."""
         return self._by_outer.values()
 
     def of_inner(self, inner: bytes) -> Binding | None:

@@ -13,6 +13,7 @@ from vpnrs_nat64.state.bib import Bib
 from vpnrs_nat64.state.model import ICMP, NOBODY, PROTOCOLS, TCP, UDP, Client, Refusal
 from vpnrs_nat64.state.options import Options
 from vpnrs_nat64.state.records import Binding, Session, address_of
+from vpnrs_nat64.state.shards import Shards
 from vpnrs_nat64.state.tcp import STEADY, TABLE, Input, State, Timer, input_of
 from vpnrs_nat64.state.wheel import Wheel
 
@@ -40,8 +41,8 @@ class Table:
     """The sessions of one protocol, by the bytes that packets of either side begin with."""
 
     def __init__(self) -> None:
-        self.by4: dict[bytes, bytearray] = {}
-        self.by6: dict[bytes, bytearray] = {}
+        self.by4: Shards[bytearray] = Shards()
+        self.by6: Shards[bytearray] = Shards()
         # How many sessions a binding has with an address, kept for address-dependent filtering only.
         self.peers: dict[bytes, int] = {}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, partial
 from struct import Struct
+from typing import Any, ClassVar
 
 from vpnrs_core.packet.checksum import ones_sum
 from vpnrs_core.packet.header import TCP, UDP, BadPacket, Header
@@ -113,6 +114,10 @@ class Rewriter:
         four = new if len(new.src) == 4 else old
         self._sum = 0x4500 + old.protocol + ones_sum(four.src + four.dst)
 
+    # Of the packet as it is and as it becomes; class attributes, so that nothing is looked up for them.
+    _unpack: ClassVar[Any]
+    _pack: ClassVar[Any]
+
     def rewrite(self, packet: Packet) -> Packet | None:
         """The packet in the other family; None: take the slow path."""
         raise TypeError("make one with `rewriter`")
@@ -130,7 +135,7 @@ class _ToV4(Rewriter):
                 return None
         if header.l4_offset != 40 or header.protocol != protocol:
             return None
-        vnet, first, size, limit, middle, check = _IN_V6[protocol].unpack_from(frame)
+        vnet, first, size, limit, middle, check = self._unpack(frame)
         if limit < 2 or size > 65495 or (protocol == TCP and middle[9] & _FLAGS):
             return None
         total, count, known = size + 20, 1, header.header_length - 20
@@ -162,7 +167,7 @@ class _ToV4(Rewriter):
         ident = idents.next
         idents.next = ident + count & 0xFFFF
         total_sum = self._sum + tos + total + ident + field + (limit - 1 << 8)
-        head = _OUT_V4[protocol].pack(
+        head = self._pack(
             vnet, 0x4500 | tos, total, ident, field, limit - 1, protocol, 0xFFFF - (total_sum % 65535 or 0xFFFF),
             self._addresses, middle, check,
         )  # fmt: skip
@@ -188,7 +193,7 @@ class _ToV6(Rewriter):
                 return None
         if header.l4_offset != 20 or header.protocol != protocol or header.version != 4:
             return None
-        vnet, first, total, ident, field, limit, check_ip, middle, check = _IN_V4[protocol].unpack_from(frame)
+        vnet, first, total, ident, field, limit, check_ip, middle, check = self._unpack(frame)
         if limit < 2 or field & ~DF or total > 65515 or (protocol == TCP and middle[9] & _FLAGS):
             return None
         if (self._sum + (first & 0xFF) + total + ident + field + (limit << 8) + check_ip) % 65535:
@@ -216,9 +221,7 @@ class _ToV6(Rewriter):
         tos = self._tos
         if tos is None:
             tos = first & 0xFF
-        head = _OUT_V6[protocol].pack(
-            vnet, 0x60000000 | tos << 20, total - 20, protocol, limit - 1, self._addresses, middle, check
-        )
+        head = self._pack(vnet, 0x60000000 | tos << 20, total - 20, protocol, limit - 1, self._addresses, middle, check)
         length, last = total + 20, self._last
         if last[4] != length or last[3] != known:
             self._last = last = _header((6, protocol, 40, known, length, last[5], last[6], 0, False, 0))
@@ -229,13 +232,42 @@ class _ToV6(Rewriter):
         return new
 
 
+class _TcpToV4(_ToV4):
+    __slots__ = ()
+    _unpack = _IN_V6[TCP].unpack_from
+    _pack = _OUT_V4[TCP].pack
+
+
+class _UdpToV4(_ToV4):
+    __slots__ = ()
+    _unpack = _IN_V6[UDP].unpack_from
+    _pack = _OUT_V4[UDP].pack
+
+
+class _TcpToV6(_ToV6):
+    __slots__ = ()
+    _unpack = _IN_V4[TCP].unpack_from
+    _pack = _OUT_V6[TCP].pack
+
+
+class _UdpToV6(_ToV6):
+    __slots__ = ()
+    _unpack = _IN_V4[UDP].unpack_from
+    _pack = _OUT_V6[UDP].pack
+
+
+_KINDS: dict[tuple[int, int], type[Rewriter]] = {
+    (4, TCP): _TcpToV4, (4, UDP): _UdpToV4, (16, TCP): _TcpToV6, (16, UDP): _UdpToV6,
+}  # fmt: skip
+
+
 def rewriter(old: Tuple, new: Tuple, mtu: int, idents: Identification, tos: int | None = None) -> Rewriter:
     """A rewriter from the tuple `old` to `new`, of the other family, TCP or UDP. `mtu` is the other side's, in bytes
     (to IPv6 the lower of the client's tunnel and lowest-ipv6-mtu). `idents` gives IPv4 identifications, `tos` replaces
     TOS or traffic class. Raises ValueError for other protocols or one family."""
     if old.protocol not in (TCP, UDP) or len(old.src) == len(new.src):
         raise ValueError("a rewriter takes TCP or UDP from one family to the other")
-    return (_ToV4 if len(new.src) == 4 else _ToV6)(old, new, mtu, idents, tos)
+    return _KINDS[len(new.src), old.protocol](old, new, mtu, idents, tos)
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vpnrs_core.config.check_addresses import check_addresses, check_routes
+from vpnrs_core.config.check_host import check_host_settings
 from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.models import ClientConfig, Configuration, ServerConfig
 from vpnrs_core.errors import ConfigError
@@ -32,6 +33,7 @@ def check(configuration: Configuration) -> list[Finding]:
     else:
         findings += _check_client(configuration)
     findings += check_routes(configuration)
+    findings += check_host_settings(configuration)
     return findings
 
 

@@ -122,6 +122,15 @@ async def test_the_file_gets_them_keeps_the_rest_and_gets_its_own_back(etc):
     assert (etc / "resolv.conf").read_text() == BEFORE
 
 
+async def test_a_file_that_was_not_there_goes_again(etc):
+    (etc / "resolv.conf").unlink()
+    change, _ = dns_change(SERVERS, [], "vpnrs0", 7, "work")
+    await change.apply(Links())
+    assert "nameserver 10.77.0.1" in (etc / "resolv.conf").read_text()
+    await ResolvConfFile.from_record(change.record()).undo(Links())
+    assert not (etc / "resolv.conf").exists()
+
+
 async def test_a_file_that_somebody_changed_since_is_left_alone(etc):
     change, _ = dns_change(SERVERS, [], "vpnrs0", 7, "work")
     await change.apply(Links())

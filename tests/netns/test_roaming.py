@@ -61,7 +61,8 @@ def test_the_tunnel_follows_its_host_from_uplink_to_uplink(tunnel, underlay):
         took.append(back(net, time.monotonic()))
         pins = net.client_ns[0].run("ip", f"-{underlay}", "route", "show", "proto", "157").stdout
         target = "10.200.0.1" if underlay == 4 else "fd00:200::1"
-        assert [line for line in pins.splitlines() if line.startswith(target) and f"dev {other} " in line], pins
+        (pin,) = (line for line in pins.splitlines() if line.startswith(target))
+        assert f"dev {other} " in pin
         ipv6 = "fd00:200::2/64" if gone == "server" else "fd00:202::2/64"
         restore(net, gone, ipv6)
         if gone == "server":

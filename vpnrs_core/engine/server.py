@@ -71,6 +71,7 @@ class Server:
     async def start(self) -> str:
         instance, config = self._instance, self._config
         needs = instance.needs
+        await instance.host.drop_outliving()
         for address in needs.reserve:
             self._allocator.reserve(address)
         await instance.host.configure_tun(instance.tun, self._allocator.server_addresses, config.tun.mtu)

@@ -103,7 +103,7 @@ class ResolvConfFile(Change):
 
     KIND: ClassVar[str] = "resolv.conf"
     path: str
-    before: str
+    before: str | None  # None: there was no such file
     after: str
 
     def record(self) -> dict[str, Any]:
@@ -111,19 +111,22 @@ class ResolvConfFile(Change):
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        return cls(str(record["path"]), str(record["before"]), str(record["after"]))
+        before = record["before"]
+        return cls(str(record["path"]), None if before is None else str(before), str(record["after"]))
 
     async def apply(self, netlink: Netlink) -> None:
         _overwrite(self.path, self.after)
 
     async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
-        cut_short = _tail(self.before, self.after)
-        if await self.is_ours(netlink) or (resumed and _read(self.path) == cut_short):
+        if self.before is None:
+            if await self.is_ours(netlink):
+                _remove(self.path)
+        elif await self.is_ours(netlink) or (resumed and _read(self.path) == _tail(self.before, self.after)):
             _overwrite(self.path, self.before)
 
     async def is_ours(self, netlink: Netlink) -> bool:
         # A process that was killed between writing and cutting leaves the end of the former content.
-        return self.after != self.before and _read(self.path) in (self.after, _tail(self.after, self.before))
+        return self.after != self.before and _read(self.path) in (self.after, _tail(self.after, self.before or ""))
 
     def __str__(self) -> str:
         return f"DNS for all names, in {self.path}"
@@ -146,8 +149,8 @@ def dns_change(
     command = shutil.which("resolvconf")
     if command is not None and Path(command).resolve().name != "resolvectl":
         return ResolvconfDns(f"tun.{interface}", texts), warning
-    before = _read(str(RESOLV_CONF)) or ""
-    return ResolvConfFile(str(RESOLV_CONF), before, resolv_conf(before, texts, instance)), warning
+    before = _read(str(RESOLV_CONF))
+    return ResolvConfFile(str(RESOLV_CONF), before, resolv_conf(before or "", texts, instance)), warning
 
 
 def asks_resolved() -> bool:
@@ -170,6 +173,10 @@ def _read(path: str) -> str | None:
         return Path(path).read_bytes().decode("utf-8", "surrogateescape")
     except OSError:
         return None
+
+
+def _remove(path: str) -> None:
+    Path(path).unlink(missing_ok=True)
 
 
 def _tail(written: str, under: str) -> str:

@@ -18,6 +18,7 @@ _GROUPS: Final = _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV4_ROUTE | _RTMG
 _LINKS: Final = frozenset({16, 17})  # RTM_NEWLINK, RTM_DELLINK
 _ADDRESSES: Final = frozenset({20, 21})  # RTM_NEWADDR, RTM_DELADDR
 _ROUTES: Final = frozenset({24, 25})  # RTM_NEWROUTE, RTM_DELROUTE
+_RTA_OIF: Final = 4
 _HEADER: Final = struct.Struct("=IHHII")
 
 # Seconds. A network that changes changes in several steps: we look when it has been quiet for a moment, and at the
@@ -78,7 +79,8 @@ class Watch:
         if kind in _LINKS | _ADDRESSES:
             return _index(body) != self._own
         # rtmsg: the protocol at byte 5. When the kernel takes a route of ours away, a link has changed as well.
-        return kind in _ROUTES and body[5] != ROUTE_PROTOCOL
+        # The kernel's own routes by the TUN come with its addresses.
+        return kind in _ROUTES and body[5] != ROUTE_PROTOCOL and _outgoing(body) != self._own
 
     def _note(self) -> None:
         now = self._loop.time()
@@ -115,6 +117,17 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 def _index(body: bytes) -> int:
     """The interface of ifinfomsg and ifaddrmsg: both have it at byte 4."""
     return int(struct.unpack_from("=i", body, 4)[0])
+
+
+def _outgoing(body: bytes) -> int:
+    """The outgoing interface of a route, 0: it names none. rtmsg has 12 bytes, its attributes follow."""
+    place = 12
+    while place + 4 <= len(body):
+        length, kind = struct.unpack_from("=HH", body, place)
+        if kind == _RTA_OIF and length == 8:
+            return int(struct.unpack_from("=i", body, place + 4)[0])
+        place += max(4, (length + 3) & ~3)
+    return 0
 
 
 def _asleep() -> float:

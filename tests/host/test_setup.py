@@ -4,6 +4,7 @@ host ── eth (10.203.1.0/24, fd00:203::/64) ── neighbour
  └─ TUN (10.77.0.0/24, fd77::/64)
 """
 
+import asyncio
 import contextlib
 from ipaddress import ip_address, ip_network
 
@@ -429,3 +430,18 @@ async def test_the_next_start_of_an_instance_undoes_what_the_last_one_left(host,
             rundir.release()
             assert (host.path / "demo").exists() is not last
     assert before.differences(host.namespace.snapshot()) == []
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_spoils_no_other(host):
+    """The kernel refuses a dump while half of another one is still in the socket."""
+    with host.namespace.entered():
+        netlink = await Netlink.open()
+    async with netlink:
+        whole = await netlink.routes()
+        for turns in range(12):
+            asked = asyncio.ensure_future(netlink.routes())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+            assert await netlink.routes() == whole

@@ -129,3 +129,5 @@ def test_a_network_that_overlaps_a_route_takes_it_out_of_the_tunnel_until_it_goe
     assert net.client.status()["state"] == "connected"
     ns.run("ip", "address", "del", "10.66.1.1/24", "dev", "server")
     net.client.wait_for("restored", lambda _: "dev vpnrs0" in goes_by())
+    code = net.client.stop()
+    assert code == 0, net.client.log

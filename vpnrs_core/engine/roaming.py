@@ -42,7 +42,7 @@ class Roaming:
         self._dialling: asyncio.Future[Any] | None = None
         self._hurry = asyncio.Event()
         self._what = self._why = ""
-        self._quietly = False
+        self._quietly = self._stopped = False
 
     def changed(self, what: str) -> None:
         """The host's network has, or it has slept."""
@@ -55,8 +55,11 @@ class Roaming:
         self._begin()
 
     async def stop(self) -> None:
+        """A change that is being followed is followed to its end: half of it would be remembered by nobody."""
+        self._stopped = True
+        if self._probing is not None:
+            self._probing.cancel()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _begin(self) -> None:
@@ -91,7 +94,7 @@ class Roaming:
             dialled.cancel()
 
     async def _run(self) -> None:
-        while self._what or self._quietly:
+        while (self._what or self._quietly) and not self._stopped:
             what, self._what, self._quietly = self._what, "", False
             await self._follow(what or "the TUN has changed")
             if what:
@@ -106,6 +109,8 @@ class Roaming:
             log.error("%s, and following it failed: %s", what, describe(error))
 
     async def _react(self, what: str) -> None:
+        if self._stopped:
+            return
         self._hurry.set()
         if self._dialling is not None:
             self._why = what

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -31,6 +32,8 @@ _LOCAL: Final = 2
 _UNREACHABLE: Final = 7
 _NO_ADDR_GEN: Final = 1  # IN6_ADDR_GEN_MODE_NONE
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ class Netlink:
     async def is_local(self, address: Address) -> bool:
         """Whether packets for the address are delivered to this host by now."""
         try:
-            found = await self._ipr.route("get", dst=str(address))
+            found = await _whole(self._ipr.route("get", dst=str(address)))
         except NetlinkError:
             return False
         return any(message["type"] == _LOCAL for message in found)
@@ -239,24 +242,38 @@ class Netlink:
 
     async def _dump(self, what: str) -> list[Any]:
         try:
-            return [message async for message in await getattr(self._ipr, what)("dump")]
+            return await _whole(self._read(what))
         except NetlinkError as error:
             raise HostError(f"listing the host's {what} table failed: {os.strerror(error.code)}") from error
 
+    async def _read(self, what: str) -> list[Any]:
+        return [message async for message in await getattr(self._ipr, what)("dump")]
+
     async def _change(self, doing: str, what: str, command: str, **arguments: Any) -> None:
         try:
-            await getattr(self._ipr, what)(command, **arguments)
+            await _whole(getattr(self._ipr, what)(command, **arguments))
         except NetlinkError as error:
             raise HostError(f"{doing} failed: {_advice(error.code)}") from error
 
     async def _remove(self, doing: str, what: str, command: str, **arguments: Any) -> bool:
         try:
-            await getattr(self._ipr, what)(command, **arguments)
+            await _whole(getattr(self._ipr, what)(command, **arguments))
         except NetlinkError as error:
             if error.code in _ABSENT:
                 return False
             raise HostError(f"{doing} failed: {_advice(error.code)}") from error
         return True
+
+
+async def _whole(exchange: Coroutine[Any, Any, T]) -> T:
+    """Its result. Whoever is cancelled meanwhile waits for its end first: half an answer would stay in the socket, and
+    the kernel refuses the next dump (EBUSY)."""
+    task = asyncio.ensure_future(exchange)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _route(network: Network, index: int) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from vpnrs_metrics.commands import metrics
 from vpnrs_metrics.config import MetricsConfig
 from vpnrs_ratelimit.cli import ratelimit
 from vpnrs_ratelimit.config import RateLimitConfig
+from vpnrs_trace.commands import trace
+from vpnrs_trace.config import TraceConfig
 
 from vpnrs_core.cli import cli
 from vpnrs_core.config.models import ClientConfig, ServerConfig
@@ -82,6 +84,7 @@ def configuration() -> str:
         *tables(TokenConfig, ("plugins", "auth_token")),
         *tables(MetricsConfig, ("plugins", "metrics")),
         *tables(RateLimitConfig, ("plugins", "ratelimit")),
+        *tables(TraceConfig, ("plugins", "trace")),
     ]
     return "\n".join(parts)
 
@@ -164,7 +167,7 @@ def commands() -> str:
         parts = [NOTE, CLI, *helps(cli, root)]
     finally:
         cli._plugins = offered
-    for plugin, group in (("auth_token", token), ("metrics", metrics), ("ratelimit", ratelimit)):
+    for plugin, group in (("auth_token", token), ("metrics", metrics), ("ratelimit", ratelimit), ("trace", trace)):
         context = click.Context(group, info_name=group.name, parent=root)
         parts += [f"## Of the plugin {plugin}\n", *helps(group, context)]
     return "\n".join(parts)

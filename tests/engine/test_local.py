@@ -303,3 +303,28 @@ def test_an_instance_that_does_not_answer_is_said_to(directory: Path) -> None:
         with pytest.raises(PeerError, match=r"^instance 'default' did not answer core.status in 0.05 s$"):
             LocalClient(timeout=0.05).call("core.status")
         assert not wait_until_gone("default", 0)
+
+
+def test_who_comes_when_too_many_wait_waits_its_turn(directory: Path) -> None:
+    """A full backlog answers EAGAIN at once; that is no failure of the instance."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(directory / "status"))
+    listening.listen(0)
+    waiting = []
+    try:
+        for _ in range(8):
+            one = socket.socket(socket.AF_UNIX)
+            one.setblocking(False)
+            waiting.append(one)
+            try:
+                one.connect(str(directory / "status"))
+            except BlockingIOError:
+                break
+        else:
+            pytest.fail("the backlog never filled")
+        with LocalClient("default", timeout=0.1) as client, pytest.raises(PeerError, match="too busy"):
+            client.call("core.echo")
+        assert running_instances() == ["default"]
+    finally:
+        for one in (*waiting, listening):
+            one.close()

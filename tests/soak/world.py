@@ -8,6 +8,7 @@ client2 ──┘                 no offloads at all: each packet is one frame, 
 from __future__ import annotations
 
 import http.client
+import os
 import subprocess
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from tests.soak import kernel
 from tests.soak.prometheus import Prometheus
+from vpnrs_core.host.rundir import BASE_VARIABLE
 from vpnrs_core.testkit.netns import Namespace
 from vpnrs_core.testkit.traffic import ping
 from vpnrs_core.testkit.tunnel import SERVER4, TunnelNet
@@ -46,6 +48,8 @@ class Soak:
         self.net = net
         self.seen = Seen()
         self._over = threading.Event()
+        # Two threads ask instances: neither may see the variable change under it.
+        os.environ[BASE_VARIABLE] = str(net.run_dir)
         self._configure()
         net.start_server()
         for namespace in (net.server_ns, *net.client_ns):
@@ -157,6 +161,7 @@ class Soak:
         raise TimeoutError("the tunnel never came to rest")
 
     def close(self) -> None:
+        del os.environ[BASE_VARIABLE]
         self.prometheus.stop()
         for namespace in (self.net.server_ns, *self.net.client_ns):
             kernel.forget(namespace)

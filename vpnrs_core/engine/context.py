@@ -21,6 +21,7 @@ from vpnrs_core.interfaces import (
     Histogram,
     Sample,
     Seconds,
+    Seen,
     Session,
     Store,
     StoreUnavailable,
@@ -44,6 +45,7 @@ class InstanceView(Protocol):
     def sessions(self) -> Sequence[Session]: ...
     def route(self, address: Address) -> Session | None: ...
     async def control(self, name: str, request: Mapping[str, Any], *, by: str, write: bool) -> Any: ...
+    def tap(self, session: str, seen: Seen) -> Callable[[], None]: ...
     async def add_link(self, transport: str, where: str, via: str | None) -> None: ...
 
 
@@ -107,6 +109,9 @@ class PluginContext:
 
     async def control(self, name: str, request: Mapping[str, Any], *, by: str, write: bool = False) -> Any:
         return await self._instance.control(name, request, by=f"{self._plugin}:{by}", write=write)
+
+    def tap(self, session: str, seen: Seen) -> Callable[[], None]:
+        return self._instance.tap(session, seen)
 
     def path(self, relative: str) -> str:
         return str(self._instance.path(relative))

@@ -36,7 +36,7 @@ from vpnrs_core.host.notify import Notifier
 from vpnrs_core.host.rundir import RunDir
 from vpnrs_core.host.setup import HostSetup
 from vpnrs_core.host.tun import Tun
-from vpnrs_core.interfaces import Address, ControlRequest, HostNeeds, Sample, Session, Store
+from vpnrs_core.interfaces import Address, ControlRequest, HostNeeds, Sample, Seen, Session, Store
 from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
 from vpnrs_core.plugins.load import Plugins, load_plugins
 from vpnrs_core.plugins.manager import call_each
@@ -272,6 +272,12 @@ class Instance:
         if write:
             logging.getLogger(LOGGER).info("%s asks for %s", by, name)
         return await answer(self._handlers, name, request, write=write)
+
+    def tap(self, session: str, seen: Seen) -> Callable[[], None]:
+        try:
+            return self.pipeline.tap(session, seen)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     async def add_link(self, transport: str, where: str, via: str | None) -> None:
         raise HostError(f"a second link to {where} cannot be added: this release carries one link a session")

@@ -11,6 +11,9 @@ from vpnrs_core.engine import local_protocol as protocol
 from vpnrs_core.errors import ConfigError, HostError, NotRunning, PeerError, VpnrsError
 from vpnrs_core.host.rundir import base_directory, instance_directory, running_pid
 
+# Seconds until another try at a socket with too many waiting.
+_AGAIN = 0.02
+
 
 class LocalClient:
     """A connection to a running instance, opened by the first call. `timeout` is seconds for each call.
@@ -77,7 +80,12 @@ class LocalClient:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         connection.settimeout(self._timeout)
         try:
-            connection.connect(str(path))
+            _connect_in_turn(connection, path, self._timeout)
+        except BlockingIOError:
+            connection.close()
+            raise PeerError(
+                f"instance {self.instance!r} is too busy: its socket took nobody in {self._timeout:g} s"
+            ) from None
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
             raise not_running(self.instance) from None
@@ -135,13 +143,28 @@ def wait_until_gone(instance: str, timeout: float) -> bool:
     return True
 
 
+def _connect_in_turn(connection: socket.socket, path: Path, timeout: float) -> None:
+    """Connect. An instance that is busy lets only so many wait; one more tries again for `timeout` seconds, and then
+    BlockingIOError is raised."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.connect(str(path))
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_AGAIN)
+        else:
+            return
+
+
 def _listens(path: Path) -> bool:
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         probe.settimeout(1.0)
         probe.connect(str(path))
-    except PermissionError:
-        return True
+    except (PermissionError, BlockingIOError):
+        return True  # closed to us, or so busy that it has a queue
     except OSError:
         return False
     finally:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from vpnrs_core.events import Event
 from vpnrs_core.interfaces.common import Address, Seconds
 from vpnrs_core.interfaces.session import Session
+from vpnrs_core.interfaces.stage import Seen
 from vpnrs_core.interfaces.store import Store
 
 
@@ -91,6 +92,12 @@ class Context(Protocol):
     async def control(self, name: str, request: Mapping[str, Any], *, by: str, write: bool = False) -> Any:
         """Ask a control request by its complete name, as the local sockets would → the answer as JSON-ready data. `by`
         names who asks. Raises ConfigError for an unknown name, and for one that changes something without `write`."""
+
+    def tap(self, session: str, seen: Seen) -> Callable[[], None]:
+        """Show every packet of this session, by id, at each point of the pipeline: `link`, `tun`, `queue`,
+        `before:<plugin>` and `after:<plugin>` of each stage, and where one is dropped → what ends it. It ends with the
+        session at the latest. ConfigError: no such session, or a tap is in already. `seen` runs in the packet's turn,
+        and must not raise."""
 
     def path(self, relative: str) -> str:
         """A path of the configuration, relative to its file's folder, made absolute."""

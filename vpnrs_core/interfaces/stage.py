@@ -19,6 +19,10 @@ class Direction(Enum):
     EGRESS = "egress"
 
 
+# What a tap tells: (point, direction, packet, why it went no further or ""). None: there is no packet to show any more.
+Seen = Callable[[str, Direction, Packet | None, str], None]
+
+
 class Out(Protocol):
     """Where a stage says what became of each packet. Every packet of a batch is named exactly once, by
     forward, drop, reply or hold; a held packet is the stage's until it is named again."""

@@ -221,6 +221,17 @@ class StageOut:
         self.held.clear()
         self.held_bytes = 0
 
+    # For a tap
+
+    @property
+    def direction(self) -> Direction:
+        """Of the call that is going on."""
+        return self._direction
+
+    def at_stake(self) -> list[Packet]:
+        """What `abort` would lose."""
+        return [*self._open.values(), *self._passed, *(held.packet for held in self._consumed)]
+
     # Shared
 
     def _claim(self, packets: Sequence[Packet]) -> Held | None:

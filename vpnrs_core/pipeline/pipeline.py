@@ -8,7 +8,7 @@ What stages inject or answer runs after the batch that caused it, as a batch of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from vpnrs_core.counters import DropCounts, FlowCounters, SessionDrops
@@ -17,7 +17,7 @@ from vpnrs_core.interfaces.common import Address, Network
 from vpnrs_core.interfaces.context import Sample
 from vpnrs_core.interfaces.grant import Rate
 from vpnrs_core.interfaces.session import Session
-from vpnrs_core.interfaces.stage import PeerStageFactory, TunStageFactory
+from vpnrs_core.interfaces.stage import PeerStageFactory, Seen, TunStageFactory
 from vpnrs_core.packet.header import VNET_LENGTH, BadPacket
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.pipeline.carrier import Carrier
@@ -28,6 +28,7 @@ from vpnrs_core.pipeline.police import Police
 from vpnrs_core.pipeline.queue import SessionQueue
 from vpnrs_core.pipeline.routing import Routes
 from vpnrs_core.pipeline.stages import BoundStage, OnFailure, StageSpec, ordered
+from vpnrs_core.pipeline.tap import Tap
 from vpnrs_core.pipeline.wake import Timers
 
 __all__ = ["Peer", "Pipeline", "StageSpec"]
@@ -63,6 +64,7 @@ class Pipeline:
         self.to_tun, self.ready, self.peers = self._carrier.to_tun, self._carrier.ready, self._carrier.peers
         self._timers: Timers[BoundStage | Peer] = Timers()
         self._on_failure = on_failure
+        self._tap: Tap | None = None
         specs = ordered(stages)
         for spec in specs:
             if not isinstance(spec.factory, TunStageFactory | PeerStageFactory):
@@ -141,6 +143,8 @@ class Pipeline:
         """The session ends. What waits for it is dropped and counted. Closing twice does nothing."""
         if peer.closed:
             return
+        if self._tap is not None and self._tap.peer is peer:
+            self._tap.close()
         self._routes.remove(peer.destinations, peer)
         del self.peers[peer.session.id]
         self._carrier.sole = next(reversed(self.peers.values()), None)
@@ -231,6 +235,16 @@ class Pipeline:
     def next_wake(self) -> float | None:
         """When `wake` has something to do, in monotonic seconds."""
         return self._timers.next()
+
+    def tap(self, session: str, seen: Seen) -> Callable[[], None]:
+        """Show a session's packets at each point → what ends that. ValueError: no such session, or a tap is in."""
+        peer = self.peers.get(session)
+        if peer is None:
+            raise ValueError(f"there is no session {session!r}")
+        if self._tap is not None and not self._tap.closed:
+            raise ValueError("a tap is in already; there is one at a time")
+        self._tap = Tap(self, self._carrier, peer, seen)
+        return self._tap.close
 
     # For readers
 

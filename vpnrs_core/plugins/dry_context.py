@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from vpnrs_core.builtin.memory import MemoryStore
 from vpnrs_core.config.models import Configuration
+from vpnrs_core.errors import ConfigError
 from vpnrs_core.events import Event
-from vpnrs_core.interfaces import Address, Context, Counter, Gauge, Histogram, Sample, Session, Store
+from vpnrs_core.interfaces import Address, Context, Counter, Gauge, Histogram, Sample, Seen, Session, Store
 
 
 class _Uncounted:
@@ -87,6 +88,9 @@ class DryContext:
 
     async def control(self, name: str, request: Mapping[str, Any], *, by: str, write: bool = False) -> Any:
         raise RuntimeError("the configuration is only checked: no instance runs that could be asked")
+
+    def tap(self, session: str, seen: Seen) -> Callable[[], None]:
+        raise ConfigError(f"there is no session {session!r}: the configuration is only checked")
 
     def path(self, relative: str) -> str:
         return str(self._configuration.path(relative))

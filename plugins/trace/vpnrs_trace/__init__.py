@@ -1,0 +1,1 @@
+"""The plugin `trace`: one session's packets, live or as a capture."""

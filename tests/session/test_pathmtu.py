@@ -1,6 +1,7 @@
 """The prober's search against simulated paths: any size, random loss, blackouts, changes while it runs."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -32,7 +33,7 @@ class Path:
                 self.said.append(action)
                 continue
             assert isinstance(action, Probe)
-            assert len(action.sizes) <= 12
+            assert len(action.sizes) <= 16
             for size in action.sizes:
                 assert LEAST <= size <= self.machine.most
                 self.probes.append(size)
@@ -86,7 +87,8 @@ def test_nothing_larger_than_the_base_is_used_before_it_has_passed():
     while path.machine.phase is not Phase.COMPLETE:
         path.run(0.05)
         assert path.machine.size <= 1400
-    assert [use.size for use in path.said] == sorted({use.size for use in path.said})
+    sizes = [use.size for use in path.said]
+    assert sizes == sorted(sizes)
 
 
 @settings(max_examples=50)
@@ -160,7 +162,7 @@ def test_after_a_black_hole_the_first_look_comes_soon_and_the_following_ever_lat
         path.run(1.0)
         if MOST in path.probes[probed:]:
             looks.append(path.now)
-    waits = [b - a for a, b in zip(looks, looks[1:], strict=False) if b - a > 5]
+    waits = [b - a for a, b in pairwise(looks) if b - a > 5]
     assert waits[:4] == [pytest.approx(w, abs=4) for w in (60, 120, 240, 480)]
     assert waits[4:] == [pytest.approx(600, abs=4)] * len(waits[4:])
 

@@ -47,6 +47,21 @@ def test_no_more_is_taken_than_may_leave_at_once(wire, fast):
     joined.until(lambda: engine.room(joined.now) > 0)
 
 
+def test_a_lost_probe_is_no_sign_of_congestion(wire):
+    joined = wire(payload=1472, start_udp_payload=1324).established()
+    engine = joined.client.engine
+    joined.largest = 1400
+    window = engine.facts()["congestion_window"]
+    for _ in range(5):
+        engine.probe(b"\x80", 1472)
+        engine.send([b"d" * 1200] * 5, joined.now)
+        joined.run(0.3)
+    assert joined.server.datagrams == [b"d" * 1200] * 25
+    assert engine.facts()["congestion_window"] >= window
+    assert engine.facts()["bytes_in_flight"] == 0
+    assert engine.facts()["packets_lost"] == 0
+
+
 def test_datagrams_go_on_across_a_key_update(wire):
     joined = wire().established()
     joined.client.engine._connection.request_key_update()

@@ -16,7 +16,11 @@ SocketAddress = tuple[str, int] | tuple[str, int, int, int]
 class QuicSettings:
     """One side's settings. `certificate` and `key` are PEM (server); `ca` is PEM, and None with verify="ca" means the
     system's trust store; verify="pin" leaves the check of the public key to the transport, which makes it before any
-    stream is opened. `max_udp_payload` is bytes, `idle_timeout` seconds."""
+    stream is opened. `idle_timeout` is seconds.
+
+    Bytes of UDP payload: `max_udp_payload` is the most that packets may ever have, `start_udp_payload` what they have
+    once the handshake is done until `use_payload` says otherwise (None: the most), `handshake_udp_payload` the most
+    while it is not done."""
 
     is_client: bool
     alpns: Sequence[str]
@@ -26,6 +30,8 @@ class QuicSettings:
     ca: bytes | None = None
     server_name: str | None = None
     max_udp_payload: int = 1350
+    start_udp_payload: int | None = None
+    handshake_udp_payload: int = 1280
     congestion: str = "cubic"
     idle_timeout: Seconds = 30.0
 
@@ -102,6 +108,22 @@ class EngineConnection(Protocol):
 
     def limit_payload(self, size: int) -> None:
         """The path refused larger UDP payloads than `size` bytes; `max_datagram` shrinks. Never below 1200."""
+
+    @property
+    def payload(self) -> int:
+        """Bytes of UDP payload that packets have at most now."""
+
+    @property
+    def largest_payload(self) -> int:
+        """The most that `use_payload` may still raise it to."""
+
+    def use_payload(self, size: int, *, settled: bool) -> None:
+        """What the path is known to carry; `max_datagram` follows, up or down. `settled`: no more is looked for now, so
+        an engine that cannot go back up may hold to it for good."""
+
+    def probe(self, head: bytes, size: int) -> None:
+        """Send, with the next `transmit`, one packet of `size` bytes of UDP payload with a DATAGRAM that begins with
+        `head` and is filled up with zeros. A packet that is lost is no sign of congestion."""
 
     def ping(self) -> None:
         """Make the peer acknowledge something."""

@@ -29,7 +29,7 @@ from vpnrs_core.interfaces.engine import (
     StreamReset,
 )
 from vpnrs_core.quic.aioquic_controller import react_to_queues
-from vpnrs_core.quic.aioquic_fast import FastPath, frame_header
+from vpnrs_core.quic.aioquic_fast import FastPath, SentProbe, frame_header
 from vpnrs_core.quic.aioquic_private import VERSIONS, BurstPacer, SlidingLimit, fast_path_works
 from vpnrs_core.quic.standing import StandingQueue
 
@@ -63,7 +63,7 @@ class AioquicEngine:
         self._configurations: dict[int, tuple[QuicSettings, QuicConfiguration]] = {}
 
     def client(self, settings: QuicSettings) -> AioquicConnection:
-        return AioquicConnection(QuicConnection(configuration=_configuration(settings)), fast=self._fast)
+        return AioquicConnection(QuicConnection(configuration=_configuration(settings)), settings, fast=self._fast)
 
     def server(
         self, settings: QuicSettings, original_destination_id: bytes, retry_source_id: bytes | None
@@ -73,7 +73,8 @@ class AioquicEngine:
             original_destination_connection_id=original_destination_id,
             retry_source_connection_id=retry_source_id,
         )
-        return AioquicConnection(connection, fast=self._fast, first_id=retry_source_id or original_destination_id)
+        first_id = retry_source_id or original_destination_id
+        return AioquicConnection(connection, settings, fast=self._fast, first_id=first_id)
 
     def _shared(self, settings: QuicSettings) -> QuicConfiguration:
         """Parsing a key takes as long as a handshake, so a server's configuration is made once."""
@@ -127,8 +128,12 @@ class AioquicConnection:
     Datagrams to send wait here, never in aioquic: its queue is unbounded, one datagram too large blocks it for ever,
     and it would put them before stream data."""
 
-    def __init__(self, connection: Any, *, fast: bool, first_id: bytes | None = None) -> None:
+    def __init__(self, connection: Any, settings: QuicSettings, *, fast: bool, first_id: bytes | None = None) -> None:
         self._connection = connection
+        self._most = settings.max_udp_payload
+        self._start = min(settings.start_udp_payload or self._most, self._most)
+        self._grows = False
+        self._probes: list[tuple[bytes, int]] = []
         self._first_id = first_id
         self._alpn: str | None = None
         self._received: list[bytes] = []
@@ -140,6 +145,8 @@ class AioquicConnection:
         self._lost = 0
         self._oversized = 0
         self._standing = StandingQueue()
+        # The congestion controller counts in the largest size; packets grow to it step by step.
+        connection._max_datagram_size = min(self._most, settings.handshake_udp_payload)
         self._pacer = BurstPacer(connection._max_datagram_size)
         connection._loss._pacer = self._pacer
         connection._local_max_data = SlidingLimit(connection._local_max_data, _MOST_FLOW_WINDOW)
@@ -208,6 +215,7 @@ class AioquicConnection:
                     found.append(ConnectionIdRetired(connection_id))
                 case aio.HandshakeCompleted(alpn_protocol=alpn):
                     self._alpn = alpn or ""
+                    self._grows = True
                     found.append(HandshakeDone(self._alpn))
         # aioquic speaks of a close only once it has drained; the session wants to know at once.
         end = self._connection._close_event
@@ -222,7 +230,14 @@ class AioquicConnection:
             return []
         # Acknowledgements, control frames and streams first.
         packets = _by_address(c.datagrams_to_send(now=now))
-        if not self._waiting or c._close_event is not None:
+        if self._grows:  # behind the last packets of the handshake, which are padded to the full size
+            self._grows = False
+            self.use_payload(self._start, settled=False)
+        if c._close_event is not None:
+            return packets
+        if self._probes:
+            packets += self._build_probes(now)
+        if not self._waiting:
             return packets
         waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
         if self._fast is not None and self._fast.ready():
@@ -236,6 +251,23 @@ class AioquicConnection:
         else:
             c._datagrams_pending.extend(waiting)
             packets += _by_address(c.datagrams_to_send(now=now))
+        return packets
+
+    def _build_probes(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
+        """Each in a packet of its own, in front of the datagrams that wait."""
+        c = self._connection
+        probes, self._probes = self._probes, []
+        packets: list[tuple[list[bytes], SocketAddress]] = []
+        for head, size in probes:
+            datagram = head.ljust(size - self._overhead(size), b"\0")
+            if self._fast is not None and self._fast.ready():
+                packets.append((self._fast.send([datagram], size, now, SentProbe), self.peer_address))
+            elif not c._datagrams_pending:
+                usual, c._max_datagram_size = c._max_datagram_size, size
+                c._datagrams_pending.append(datagram)
+                packets += _by_address(c.datagrams_to_send(now=now))
+                c._datagrams_pending.clear()  # what the window holds back would block what comes after it
+                c._max_datagram_size = usual
         return packets
 
     def timer(self) -> Seconds | None:
@@ -311,7 +343,25 @@ class AioquicConnection:
         return taken
 
     def limit_payload(self, size: int) -> None:
-        self._connection._max_datagram_size = min(self._connection._max_datagram_size, max(1200, size))
+        self._start = min(self._start, max(1200, size))
+        self.use_payload(min(self.payload, size), settled=False)
+
+    @property
+    def payload(self) -> int:
+        size: int = self._connection._max_datagram_size
+        return size
+
+    @property
+    def largest_payload(self) -> int:
+        return self._most
+
+    def use_payload(self, size: int, *, settled: bool) -> None:
+        self._connection._max_datagram_size = size = max(1200, min(size, self._most))
+        self._pacer.resize(size)
+
+    def probe(self, head: bytes, size: int) -> None:
+        if self._alpn is not None and not self._closed:
+            self._probes.append((head, max(1200, min(size, self._most))))
 
     # Streams
 
@@ -358,6 +408,7 @@ class AioquicConnection:
             "packets_lost": self._lost,
             "loss": self._lost / sent if sent else 0.0,
             "oversized": self._oversized,
+            "udp_payload": self.payload,
         }
 
     def close(self, code: int, reason: str) -> None:

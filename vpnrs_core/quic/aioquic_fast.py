@@ -79,6 +79,14 @@ def parse_datagrams(payload: bytes, into: list[bytes]) -> bool:
     return bool(found)
 
 
+class SentProbe(SentDatagrams):
+    """Of a probe of the path MTU, whose loss says nothing about congestion (RFC 9002 section 3)."""
+
+    __slots__ = ()
+
+    in_flight = False
+
+
 class FastPath:
     """Works on one aioquic connection; `received` is where datagram contents go."""
 
@@ -99,7 +107,9 @@ class FastPath:
 
     # Sending
 
-    def send(self, datagrams: Sequence[bytes], capacity: int, now: Seconds) -> list[bytes]:
+    def send(
+        self, datagrams: Sequence[bytes], capacity: int, now: Seconds, record: type[SentDatagrams] = SentDatagrams
+    ) -> list[bytes]:
         """Packets of at most `capacity` bytes that hold all datagrams in order; small neighbours share one."""
         c = self._connection
         crypto = c._cryptos[Epoch.ONE_RTT]
@@ -125,16 +135,16 @@ class FastPath:
             )
             number += 1
             at += _SAMPLE
-        self._record(packets, now)
+        self._record(packets, now, record)
         return packets
 
-    def _record(self, packets: list[bytes], now: Seconds) -> None:
+    def _record(self, packets: list[bytes], now: Seconds, record: type[SentDatagrams]) -> None:
         c = self._connection
         number = c._packet_number
         space = c._spaces[Epoch.ONE_RTT]
         sent = c._loss.on_packet_sent
         for packet in packets:
-            sent(packet=SentDatagrams(number, now, len(packet)), space=space)
+            sent(packet=record(number, now, len(packet)), space=space)
             number += 1
         c._packet_number = number
         c._network_paths[0].bytes_sent += sum(map(len, packets))

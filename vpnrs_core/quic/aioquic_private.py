@@ -149,6 +149,10 @@ class BurstPacer:
         self._credit = self._most
         self._at = 0.0
 
+    def resize(self, packet_size: int) -> None:
+        """Packets have this size from now on; the rate follows with the next acknowledgement."""
+        self._packet_size = packet_size
+
     def allowance(self, now: Seconds) -> float:
         """Packets that may leave now."""
         if self._rate == math.inf:

@@ -314,3 +314,65 @@ class EngineSuite:
         joined.run(6.0)
         assert joined.client.closed is not None
         assert "idle" in joined.client.closed.reason
+
+    def test_packets_start_small_and_grow_to_what_the_path_is_known_to_carry(self, engines: Engines) -> None:
+        joined = Wire(*engines, payload=1472, start_udp_payload=1324).established()
+        for side in (joined.client, joined.server):
+            assert max(map(len, side.sent)) <= 1280
+        engine = joined.client.engine
+        before = engine.max_datagram()
+        assert before >= 1280 + 12
+        if engine.largest_payload == engine.payload < 1472:
+            return  # what cannot change its size stays with the one that it starts with
+        assert (engine.payload, engine.largest_payload) == (1324, 1472)
+        engine.use_payload(1400, settled=False)
+        assert engine.max_datagram() == before + 76
+        engine.use_payload(1472, settled=True)
+        assert engine.max_datagram() == before + 148
+        assert joined.send(joined.client, [bytes(engine.max_datagram())] * 3) == 3
+        joined.run(0.1)
+        assert joined.server.datagrams == [bytes(engine.max_datagram())] * 3
+        engine.use_payload(1300, settled=True)
+        assert engine.max_datagram() == before - 24
+        joined.client.sent.clear()
+        engine.write_stream(engine.open_stream(), bytes(5000))
+        joined.send(joined.client, [b"small"] * 100 + [bytes(engine.max_datagram())])
+        joined.run(0.1)
+        assert max(map(len, joined.client.sent)) <= 1300
+
+    def test_a_probe_is_a_packet_of_its_size_and_changes_nothing_else(self, engines: Engines) -> None:
+        joined = Wire(*engines, payload=1472, start_udp_payload=1324).established()
+        for side, other in ((joined.client, joined.server), (joined.server, joined.client)):
+            before = side.engine.max_datagram()
+            if side.engine.largest_payload == side.engine.payload:
+                continue
+            side.sent.clear()
+            for number, size in enumerate((1200, 1324, 1472)):
+                side.engine.probe(b"\x80%c" % number, size)
+            joined.run(0.2)
+            sizes = sorted((len(packet) for packet in side.sent), reverse=True)[:3]
+            assert all(0 <= wanted - size <= 2 for wanted, size in zip((1472, 1324, 1200), sizes, strict=True))
+            assert [probe[:2] for probe in other.datagrams] == [b"\x80\0", b"\x80\1", b"\x80\2"]
+            assert not any(probe[2:].strip(b"\0") for probe in other.datagrams)
+            assert (side.engine.max_datagram(), side.engine.payload) == (before, 1324)
+
+    def test_a_probe_that_is_lost_blocks_nothing(self, engines: Engines) -> None:
+        joined = Wire(*engines, payload=1472, start_udp_payload=1324).established()
+        engine = joined.client.engine
+        joined.largest = 1400
+        for _ in range(5):
+            engine.probe(b"\x80", 1472)
+            assert joined.send(joined.client, [b"d" * 1200]) == 1
+            joined.run(0.3)
+        assert joined.server.datagrams == [b"d" * 1200] * 5
+
+    def test_before_the_path_is_known_a_stream_does_not_fill_larger_packets(self, engines: Engines) -> None:
+        joined = Wire(*engines, payload=1472, start_udp_payload=1324).established()
+        content = random.Random(4).randbytes(8_000)
+        joined.largest = 1324
+        engine = joined.server.engine
+        stream = engine.open_stream()
+        engine.write_stream(stream, content)
+        joined.run(1.0)
+        assert joined.client.stream(stream) == content
+        assert max(map(len, joined.server.sent)) <= 1324

@@ -64,6 +64,7 @@ class Wire:
         delay: Seconds = 0.010,
         payload: int = 1350,
         loss: float = 0.0,
+        start_udp_payload: int | None = None,
         **settings: Any,
     ) -> None:
         """`settings` are more of the client's QuicSettings."""
@@ -74,7 +75,7 @@ class Wire:
         self.random = random.Random(7)
         self.client, self.server = Side(CLIENT), Side(SERVER)
         self.in_flight: list[tuple[Seconds, bytes, SocketAddress, SocketAddress]] = []
-        shared: dict[str, Any] = {"alpns": ("a",), "max_udp_payload": payload}
+        shared: dict[str, Any] = {"alpns": ("a",), "max_udp_payload": payload, "start_udp_payload": start_udp_payload}
         self.server_settings = QuicSettings(is_client=False, certificate=PAIR.certificate, key=PAIR.key, **shared)
         self.server_engine = server
         self.client.started = client.client(QuicSettings(is_client=True, **(shared | settings)))

@@ -20,6 +20,7 @@ from vpnrs_core.interfaces.engine import (
     ConnectionIdRetired,
     EngineEvent,
     HandshakeDone,
+    QuicSettings,
     SocketAddress,
     StreamData,
     StreamReset,
@@ -33,6 +34,8 @@ _TAG = 16
 # qh3 writes two bytes of packet number; the RFC allows four, and a packet that did not fit would block the connection.
 _PACKET_NUMBER = 4
 _FRAME = 3
+# Type, stream id, offset and length, beyond a DATAGRAM's.
+_STREAM_FRAME = 16
 _LONGEST_ID = 20
 _LONGEST_REASON = 200
 # Bytes of datagrams a turn, two super-packets: more at once costs no less CPU time, and lets sparse flows wait.
@@ -49,7 +52,7 @@ class Qh3Connection:
     """Datagrams to send wait here until packets are built, never in qh3: its queue is unbounded, one datagram too large
     makes it raise for ever, and it would put them before stream data."""
 
-    def __init__(self, connection: Any, *, direct: bool, first_id: bytes | None = None) -> None:
+    def __init__(self, connection: Any, settings: QuicSettings, *, direct: bool, first_id: bytes | None = None) -> None:
         self._connection = connection
         self._first_id = first_id
         self._direct = direct
@@ -60,7 +63,10 @@ class Qh3Connection:
         self._waiting: list[bytes] = []
         self._waiting_cost = 0
         self._address: SocketAddress | None = None
-        self._mtu: int = connection.configuration.max_datagram_size
+        self._mtu: int = connection.configuration.max_datagram_size  # the core's own limit
+        self._payload = min(settings.start_udp_payload or self._mtu, self._mtu) if direct else self._mtu
+        self._probes: list[tuple[bytes, int]] = []
+        self._backlog: deque[tuple[int, bytes, bool]] = deque()  # stream data that the core has not been given yet
         self._overhead = 1 + _LONGEST_ID + _PACKET_NUMBER + _TAG + _FRAME
         self._largest = 0
         self._closed = False
@@ -157,22 +163,25 @@ class Qh3Connection:
         self._address = address
         if mtu != self._mtu:
             self._mtu = mtu
+            self._payload = min(self._payload, mtu)
             self._size()
 
     def _size(self) -> None:
         limit = self._connection._remote_max_datagram_frame_size if self._direct else self._mtu
         # Peers may count the frame's type and length in their limit.
-        self._largest = max(0, min(self._mtu - self._overhead, limit - 5)) if limit else 0
+        self._largest = max(0, min(self._payload - self._overhead, limit - 5)) if limit else 0
 
     def transmit(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
         self._now = now
         core = self._core
         if core is None:
             return self._transmit_early(now)
-        packets = []
+        packets = self._feed(core, now) if self._backlog else []
+        if self._probes:
+            packets += self._build_probes(core, now)
         if self._waiting:
             if self._breath.due(self._rtt, now) or core.get_send_buffer_size():
-                packets = self._build(core, now)
+                packets += self._build(core, now)
             waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
             deque(map(core.send_datagram, waiting), maxlen=0)
         packets += self._build(core, now)
@@ -189,6 +198,15 @@ class Qh3Connection:
         if self._stream_waits and not core.get_send_buffer_size():
             self._stream_waits = False
             self._breath.stream_left(now)
+        return packets
+
+    def _build_probes(self, core: Any, now: Seconds) -> list[Any]:
+        """Each in a packet of its own; one that no longer fits would make the core raise for ever."""
+        packets = self._build(core, now)
+        probes, self._probes = self._probes, []
+        for head, size in probes:
+            core.send_datagram(head.ljust(min(size, self._mtu) - self._overhead, b"\0"))
+            packets += self._build(core, now)
         return packets
 
     def _poll(self, core: Any, packets: list[Any], now: Seconds) -> None:
@@ -260,7 +278,7 @@ class Qh3Connection:
         core = self._core
         if core is None:
             return 0 if self._connection.get_send_buffer_size() else MOST_A_TURN - self._waiting_cost
-        if core.get_send_buffer_size():
+        if core.get_send_buffer_size() or self._backlog:
             return 0
         in_flight = core.bytes_in_flight
         if in_flight >= core.congestion_window:
@@ -305,7 +323,27 @@ class Qh3Connection:
             tls.remote_transport_parameters = replace(tls.remote_transport_parameters, max_udp_payload_size=size)
             self._connection._drain_tls()
         self._mtu = size
+        self._payload = min(self._payload, size)
         self._size()
+
+    @property
+    def payload(self) -> int:
+        return self._payload
+
+    @property
+    def largest_payload(self) -> int:
+        return self._mtu
+
+    def use_payload(self, size: int, *, settled: bool) -> None:
+        self._payload = max(1200, min(size, self._mtu))
+        self._size()
+        # Only the core itself keeps acknowledgements that share a packet, and streams, below the limit.
+        if settled and self._payload < self._mtu:
+            self.limit_payload(self._payload)
+
+    def probe(self, head: bytes, size: int) -> None:
+        if self._core is not None and not self._closed:
+            self._probes.append((head, size))
 
     # Streams
 
@@ -315,15 +353,31 @@ class Qh3Connection:
         return stream
 
     def write_stream(self, stream: int, data: bytes, *, end: bool = False) -> None:
-        self._connection.send_stream_data(stream, data, end)
         self._stream_waits = True
+        if self._core is None or (self._payload >= self._mtu and not self._backlog):
+            self._connection.send_stream_data(stream, data, end)
+            return
+        step = self._payload - self._overhead - _STREAM_FRAME
+        self._backlog += [
+            (stream, data[at : at + step], end and at + step >= len(data)) for at in range(0, max(1, len(data)), step)
+        ]
+
+    def _feed(self, core: Any, now: Seconds) -> list[Any]:
+        """Stream data to the core, which fills packets up to its own limit. While the path may carry less, what it has
+        been given must leave before it is given more."""
+        packets = self._build(core, now)
+        while self._backlog and (self._payload >= self._mtu or not core.get_send_buffer_size()):
+            self._connection.send_stream_data(*self._backlog.popleft())
+            packets += self._build(core, now)
+        return packets
 
     def reset_stream(self, stream: int, code: int) -> None:
+        self._backlog = deque(waiting for waiting in self._backlog if waiting[0] != stream)
         self._connection.reset_stream(stream, code)
 
     def unsent(self, stream: int) -> int:
         unsent: int = self._connection.get_send_buffer_size(stream)
-        return unsent
+        return unsent + sum(len(data) for number, data, _ in self._backlog if number == stream)
 
     # The rest
 
@@ -345,6 +399,7 @@ class Qh3Connection:
             "direct": int(self._core is not None),
             "rtt": self.rtt() or 0.0,
             "oversized": self._oversized,
+            "udp_payload": self._payload,
         }
         core = self._core
         if core is not None:

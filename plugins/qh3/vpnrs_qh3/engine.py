@@ -19,6 +19,8 @@ from vpnrs_qh3.private import ServerConnection, check
 # A capsule of 16 KiB and a lane of 64 KiB super-packets fit; both grow with use.
 _FLOW_WINDOW = 1 << 20
 _LARGEST_DATAGRAM_FRAME = 65535
+_HANDSHAKE = 1280
+_LONGER_IDS = 26
 _AES = [CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384]
 _CHACHA = [CipherSuite.CHACHA20_POLY1305_SHA256]
 
@@ -36,7 +38,8 @@ class Qh3Engine:
         self._configurations: dict[int, tuple[QuicSettings, QuicConfiguration]] = {}
 
     def client(self, settings: QuicSettings) -> Qh3Connection:
-        return Qh3Connection(QuicConnection(configuration=self._configuration(settings)), direct=self._direct)
+        connection = QuicConnection(configuration=self._configuration(settings))
+        return Qh3Connection(connection, settings, direct=self._direct)
 
     def server(
         self, settings: QuicSettings, original_destination_id: bytes, retry_source_id: bytes | None
@@ -46,7 +49,8 @@ class Qh3Engine:
             original_destination_connection_id=original_destination_id,
             retry_source_connection_id=retry_source_id,
         )
-        return Qh3Connection(connection, direct=self._direct, first_id=retry_source_id or original_destination_id)
+        first_id = retry_source_id or original_destination_id
+        return Qh3Connection(connection, settings, direct=self._direct, first_id=first_id)
 
     def _shared(self, settings: QuicSettings) -> QuicConfiguration:
         """Parsing a key costs as much as a handshake, so a server's configuration is made once."""
@@ -54,6 +58,15 @@ class Qh3Engine:
         if known is None:
             known = self._configurations[id(settings)] = (settings, self._configuration(settings))
         return known[1]
+
+    def _size(self, settings: QuicSettings) -> int:
+        """A core can be made smaller, never larger, and shakes hands with 1280 bytes where it may ever send more. By
+        public calls it cannot be made smaller either."""
+        size = settings.max_udp_payload
+        if settings.handshake_udp_payload < _HANDSHAKE:
+            size = min(size, settings.handshake_udp_payload)
+        # By public calls the connection ids' lengths are not known, and the longest must fit.
+        return size if self._direct else min(size, (settings.start_udp_payload or size) + _LONGER_IDS)
 
     def _configuration(self, settings: QuicSettings) -> QuicConfiguration:
         configuration = QuicConfiguration(
@@ -63,9 +76,9 @@ class Qh3Engine:
             idle_timeout=settings.idle_timeout,
             max_data=_FLOW_WINDOW,
             max_stream_data=_FLOW_WINDOW,
-            max_datagram_size=settings.max_udp_payload,
+            max_datagram_size=self._size(settings),
             max_datagram_frame_size=_LARGEST_DATAGRAM_FRAME,
-            # The driver knows the path's size for both engines, and qh3 probes on one side only.
+            # The path is probed above the engines, for both alike; qh3 would on one side only.
             probe_datagram_size=False,
             server_name=settings.server_name,
             supported_versions=[QuicProtocolVersion.VERSION_1],

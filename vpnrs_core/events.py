@@ -112,6 +112,15 @@ class PathChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MtuChanged(Event):
+    """The inner MTU of a session, bytes, as this side has it: its path carries UDP payloads of `payload` bytes."""
+
+    session: str
+    mtu: int
+    payload: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Connected(Event):
     """Client: the tunnel is up."""
 

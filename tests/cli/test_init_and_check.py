@@ -134,11 +134,11 @@ def test_check_finds_nothing_wrong_in_what_init_wrote(vpnrs: Vpnrs) -> None:
 def test_check_tells_all_that_is_wrong(vpnrs: Vpnrs, tmp_path: Path) -> None:
     vpnrs("init", "pair")
     os.unlink("pair/server.crt")
-    ran = vpnrs("check", "pair/server.toml", "--set", "tun.mtu=1400", "-p", "absent", "--set", "plugins.auth_token.x=1")
+    ran = vpnrs("check", "pair/server.toml", "--set", "tun.mtu=1500", "-p", "absent", "--set", "plugins.auth_token.x=1")
     where = "error: pair/server.toml: "
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.splitlines() == [
-        f"{where}[tun] mtu 1400 needs datagrams of 1444 bytes, [quic] max_udp_payload is 1350; set mtu to at most 1306 "
+        f"{where}[tun] mtu 1500 needs datagrams of 1544 bytes, [quic] max_udp_payload is 1472; set mtu to at most 1428 "
         "or raise max_udp_payload",
         f"{where}[quic] certificate {tmp_path}/pair/server.crt does not exist; `vpnrs init DIR` writes a certificate "
         "and a key",

@@ -142,11 +142,13 @@ def test_pushed_routes_are_held_against_the_pools(server: Findings, text: str, s
 
 
 def test_an_mtu_that_no_datagram_carries_is_an_error(server: Findings) -> None:
-    assert server(POOL + "[tun]\nmtu = 1400") == [
-        "error: server.toml: [tun] mtu 1400 needs datagrams of 1444 bytes, [quic] max_udp_payload is 1350; "
-        "set mtu to at most 1306 or raise max_udp_payload"
+    assert server(POOL + "[tun]\nmtu = 1429") == [
+        "error: server.toml: [tun] mtu 1429 needs datagrams of 1473 bytes, [quic] max_udp_payload is 1472; "
+        "set mtu to at most 1428 or raise max_udp_payload"
     ]
-    assert server(POOL + "[tun]\nmtu = 1306") == []
+    assert server(POOL + "[tun]\nmtu = 1428") == []
+    assert server(POOL + '[tun]\nmtu = "auto"') == []
+    assert len(server(POOL + "[quic]\nmax_udp_payload = 1300")) == 1
 
 
 def test_ipv6_needs_1280(server: Findings) -> None:

@@ -67,7 +67,7 @@ def test_a_server_needs_only_its_role() -> None:
     assert (server.listen, server.transport, server.tun.mtu, server.session.isolation) == (
         "0.0.0.0:4433",
         "quic",
-        1280,
+        "auto",
         True,
     )
     assert server.addresses.ipv4 is None
@@ -150,12 +150,11 @@ def test_an_override_below_a_value_is_refused() -> None:
         ("lissten = 3", "vpn.toml: unknown key lissten; did you mean listen?"),
         ("mtu = 1300", "vpn.toml: unknown key mtu; it belongs to [tun]"),
         ("[addresses]\nipvv4 = 1", "vpn.toml: [addresses] unknown key ipvv4; did you mean ipv4?"),
-        ("[tun]\nx = 1", "vpn.toml: [tun] unknown key x; known are: mtu, name, offload"),
+        ("[tun]\nx = 1", "vpn.toml: [tun] unknown key x; known are: mtu, mtu_raise_interval, name, offload"),
         ("[quic]\nengin = 1", "vpn.toml: [quic] unknown key engin; did you mean engine?"),
         (
             "[tun]\nmtu = 100",
-            "vpn.toml: [tun] mtu: should be greater than or equal to 576, is 100. "
-            "Inner MTU in bytes, 576 to 65000; IPv6 needs at least 1280 (RFC 8200).",
+            'vpn.toml: [tun] mtu: 100 is neither "auto" nor a number of bytes from 576 to 65000',
         ),
         ("tun = 3", "vpn.toml: [tun] should be a table, is 3"),
         (

@@ -12,6 +12,7 @@ from vpnrs_core.builtin.segments import SegmentsCodec
 from vpnrs_core.builtin.single import SingleLinkScheduler
 from vpnrs_core.builtin.vpnrs1 import VpnrsProtocol
 from vpnrs_core.config.models import ClientConfig, Configuration, ServerConfig
+from vpnrs_core.config.tables import DATAGRAM_OVERHEAD
 from vpnrs_core.hookspecs import impl
 from vpnrs_core.interfaces import (
     AddressAllocator,
@@ -41,7 +42,9 @@ class Builtin:
 
     @impl
     def vpnrs_register_transports(self) -> Sequence[Transport]:
-        return [QuicTransport(_quic(self._config), self._engines, _identity(self._config))]
+        # The first datagrams carry the first MTU; how much more the path takes is found out.
+        start = min(max(self._config.tun.first_mtu, 1280) + DATAGRAM_OVERHEAD, self._config.quic.max_udp_payload)
+        return [QuicTransport(_quic(self._config), self._engines, _identity(self._config), start_payload=start)]
 
     @impl
     def vpnrs_register_quic_engines(self) -> Sequence[QuicEngine]:

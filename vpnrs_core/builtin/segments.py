@@ -36,6 +36,7 @@ class SegmentsCodec:
 
     NAME: ClassVar[str] = "segments"
     PREFERENCE: ClassVar[int] = 20
+    OVERHEAD: ClassVar[int] = 11
 
     def open(self, own_offloads: frozenset[str], peer_offloads: frozenset[str], lane: str = "datagram") -> _Segments:
         """A codec object. What the peer accepts is sent; anything is received, and segmented if the own TUN needs

@@ -11,12 +11,11 @@ from vpnrs_core.config.check_addresses import check_addresses, check_routes
 from vpnrs_core.config.check_host import check_host_settings
 from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.models import ClientConfig, Configuration, ServerConfig
+from vpnrs_core.config.tables import DATAGRAM_OVERHEAD
 from vpnrs_core.errors import ConfigError
 from vpnrs_core.interfaces.host import Finding
 from vpnrs_core.quic.identity import load_key_pair, parse_pin
 
-# QUIC and frame 30, packet number 2, context 1, index 1, vnet header 10 (docs/wire.md, sizes).
-DATAGRAM_OVERHEAD = 44
 # RFC 8200, section 5.
 _SMALLEST_IPV6_MTU = 1280
 _MAKE_PAIR = "`vpnrs init DIR` writes a certificate and a key"
@@ -47,7 +46,7 @@ def require(configuration: Configuration) -> list[Finding]:
 
 
 def _check_mtu(configuration: Configuration) -> Iterator[Finding]:
-    mtu, payload = configuration.tun.mtu, configuration.quic.max_udp_payload
+    mtu, payload = configuration.tun.first_mtu, configuration.quic.max_udp_payload
     if isinstance(configuration, ServerConfig):
         has_ipv6 = configuration.addresses.ipv6 is not None
     else:

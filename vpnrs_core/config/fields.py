@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -97,6 +97,12 @@ def parse_network(value: Any) -> Network:
     raise ValueError(f"{value!r} has bits set behind the prefix length; write {meant}")
 
 
+def _mtu(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 576 <= value <= 65_000):
+        return value
+    raise ValueError(f'{value!r} is neither "auto" nor a number of bytes from 576 to 65000')
+
+
 def _tun_name(text: str) -> str:
     try:
         return valid_tun_name(text)
@@ -156,6 +162,7 @@ def _host(version: int) -> Callable[[Any], Any]:
 
 Listen = Annotated[str, pydantic.AfterValidator(_listen)]
 Dial = Annotated[str, pydantic.AfterValidator(_dial)]
+Mtu = Annotated[Literal["auto"] | int, pydantic.BeforeValidator(_mtu)]
 TunName = Annotated[str, pydantic.AfterValidator(_tun_name)]
 Domain = Annotated[str, pydantic.AfterValidator(_domain)]
 InstanceName = Annotated[str, pydantic.AfterValidator(_instance)]

@@ -9,20 +9,40 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
-from vpnrs_core.config.fields import InstanceName, Table, TunName
+from vpnrs_core.config.fields import InstanceName, Mtu, Table, TunName
 from vpnrs_core.quic.settings import QuicConfig
+
+# What a full-size datagram has around an inner packet: QUIC and frame 30, a longer packet number 2, context 1, index 1,
+# vnet header 10 (docs/wire.md).
+DATAGRAM_OVERHEAD = 44
+# What it has at least: an engine that never writes a longer packet number says that more fits.
+LEAST_OVERHEAD = 42
 
 
 class TunConfig(Table):
     """`[tun]`: the device that packets enter and leave by."""
 
     name: TunName = Field("vpnrs%d", description="Name of the TUN device; %d is replaced by a free number.")
-    mtu: int = Field(
-        1280, ge=576, le=65_000, description="Inner MTU in bytes, 576 to 65000; IPv6 needs at least 1280 (RFC 8200)."
+    mtu: Mtu = Field(
+        "auto",
+        description='Inner MTU: "auto" for what the path carries, found out and followed while the tunnel is up; or '
+        "bytes, 576 to 65000. IPv6 needs at least 1280 (RFC 8200).",
+    )
+    mtu_raise_interval: float = Field(
+        600.0, ge=1, le=86_400, description="Seconds between looks whether a path has come to carry more (RFC 8899)."
     )
     offload: bool = Field(
         True, description="Let the kernel hand over super-packets (GSO); false: one packet at a time."
     )
+
+    @property
+    def auto_mtu(self) -> bool:
+        return self.mtu == "auto"
+
+    @property
+    def first_mtu(self) -> int:
+        """What the TUN has before any path is known."""
+        return 1280 if isinstance(self.mtu, str) else self.mtu
 
 
 class LogConfig(Table):
@@ -49,6 +69,11 @@ class InstanceConfig(Table):
     plugins: Mapping[str, Mapping[str, Any]] = Field(
         default_factory=dict, description="One table a plugin, [plugins.NAME]: naming a plugin turns it on."
     )
+
+    @property
+    def largest_mtu(self) -> int:
+        """Of a session, whatever its path carries."""
+        return self.quic.max_udp_payload - LEAST_OVERHEAD if isinstance(self.tun.mtu, str) else self.tun.mtu
 
     _source: Path | None = pydantic.PrivateAttr(None)
     _where: str = pydantic.PrivateAttr("configuration")

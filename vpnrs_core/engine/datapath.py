@@ -179,7 +179,7 @@ class Datapath:
     def _unfit(self, peer: Peer, link: LinkPort, packet: Packet, now: float) -> None:
         """What is too large for a path goes in smaller pieces where that is allowed, and its sender is told. What must
         be dropped always gets an ICMP error and a count, never silence."""
-        mtu = min(peer.mtu, link.max_payload())
+        mtu = min(peer.mtu, link.inner_mtu())
         smaller = refit(packet, mtu)
         if smaller is None or not link.send(smaller):
             if _in_fragments(mtu, link, packet):

@@ -300,7 +300,7 @@ class ServerGate:
             session,
             principal,
             holder,
-            ServerSessions.with_grant(granted, merged),
+            ServerSessions.with_grant(granted, merged, self._sessions.first_mtu(merged)),
             on_end=self._sessions.end_later,
             on_change=self._sessions.change_later,
             secrets=secrets,

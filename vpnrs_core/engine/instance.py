@@ -284,7 +284,7 @@ class Instance:
 
     def _tun_mtu(self) -> int:
         """A client's grant may have made it smaller than configured."""
-        return (self.pipeline.tun_mtu if hasattr(self, "pipeline") else 0) or self.configuration.tun.mtu
+        return (self.pipeline.tun_mtu if hasattr(self, "pipeline") else 0) or self.configuration.tun.first_mtu
 
     def status(self) -> dict[str, Any]:
         """Fields of engine.status.InstanceStatus."""

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from operator import itemgetter
 
+from vpnrs_core.engine.prober import Prober
 from vpnrs_core.engine.wrapping import Layer, WrapperHost, Wrapping
 from vpnrs_core.interfaces import Codec, Connection, Lane
 from vpnrs_core.packet.packet import Packet
+from vpnrs_core.session.negotiation import PROBE
+from vpnrs_core.wire.codepoints import PROBE_CONTEXT
 from vpnrs_core.wire.varint import decode_varint, encode_varint
 
 # Payloads: what wrappers send on their own is let go beyond this.
@@ -37,9 +40,10 @@ class LinkPort:
         *,
         prefix: bytes = b"",
         send_message: Callable[[str, bytes], None] | None = None,
+        headroom: int = 0,
     ) -> None:
         """`codecs`: (context id, name, codec), the one to try first in front. `layers` are wrappers, innermost first,
-        which need `host`."""
+        which need `host`. `headroom`: bytes that the codecs add to a packet at most."""
         self.connection = connection
         self.prefix = prefix
         self.lane = lane
@@ -60,6 +64,28 @@ class LinkPort:
         self._short = {bytes((context,)): codec for context, _, codec in codecs if context < 0x40}
         self._overhead = len(prefix) + self._wrapping.overhead if self._wrapping else 0
         self._send_message = send_message
+        self._headroom = headroom
+        self.prober: Prober | None = None
+
+    def probe_with(self, prober: Prober) -> None:
+        """Both sides answer probes."""
+        self.prober = prober
+        self._decoders[PROBE_CONTEXT] = prober
+
+    def start_probing(self, on_size: Callable[[], None]) -> bool:
+        """`on_size` hears whenever another size is in use. False: nothing will be found out about this path."""
+        if self.prober is not None:
+            self.prober.start(on_size)
+        return self.prober is not None
+
+    @property
+    def size_known(self) -> bool:
+        """What fits is more than a guess, or will never be."""
+        return self.prober is None or self.prober.known
+
+    def inner_mtu(self) -> int:
+        """The largest packets that fit with every codec, and their super-packets segment by segment."""
+        return self.max_payload() - self._headroom
 
     def max_payload(self) -> int:
         """Bytes that a codec may make of a packet: the lane's payload without prefix, wrappers and context id."""
@@ -75,12 +101,17 @@ class LinkPort:
 
     def heard(self, codec: str, body: bytes) -> None:
         """A codec's message from the peer."""
-        if self._wrapping is not None:
+        if codec == PROBE:
+            if self.prober is not None:
+                self.prober.heard(body)
+        elif self._wrapping is not None:
             self._wrapping.on_message(codec, body)
 
     def close(self) -> None:
         """The link is gone."""
         self.alive = False
+        if self.prober is not None:
+            self.prober.close()
         if self._wrapping is not None:
             self._wrapping.close()
 
@@ -128,6 +159,8 @@ class LinkPort:
         """Packets of a batch of payloads as the lane gave them, in order."""
         self.payloads_received += len(payloads)
         if self._wrapping is not None:
+            if self.prober is not None:  # probes are not wrapped
+                payloads = self.prober.sift(payloads)
             payloads = self._wrapping.inward(payloads)
         return self.decode_unwrapped(payloads, drop)
 

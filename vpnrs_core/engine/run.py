@@ -37,7 +37,7 @@ def plan_of(configuration: Configuration) -> Plan:
         return Plan(
             needs_nft="kill_switch" if configuration.kill_switch else "",
             full_ipv4=any(route.version == 4 and route.prefixlen <= 1 for route in configuration.routes),
-            mtu=configuration.tun.mtu,
+            mtu=configuration.tun.first_mtu,
             tun_name=tun_name,
         )
     routes, forwarding = configuration.session.routes, configuration.forwarding
@@ -47,7 +47,7 @@ def plan_of(configuration: Configuration) -> Plan:
         sets_forwarding=forwarding.enable,
         needs_nft=next((f"[forwarding] {key}" for key in ("nat44", "clamp_mss") if getattr(forwarding, key)), ""),
         ipv6=configuration.addresses.ipv6 is not None,
-        mtu=configuration.tun.mtu,
+        mtu=configuration.tun.first_mtu,
         tun_name=tun_name,
         port=split_host_port(configuration.listen)[1],
     )

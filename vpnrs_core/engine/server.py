@@ -13,7 +13,7 @@ from vpnrs_core.engine.gate import ServerGate
 from vpnrs_core.engine.judge import Judge
 from vpnrs_core.engine.report import engine_of, link_status, session_status
 from vpnrs_core.engine.sessions import Running, ServerSessions
-from vpnrs_core.errors import ConfigError, PluginError
+from vpnrs_core.errors import ConfigError, HostError, PluginError
 from vpnrs_core.events import ConnectionClosed, ConnectionOpened
 from vpnrs_core.interfaces import (
     AddressAllocator,
@@ -56,6 +56,8 @@ class Server:
         self._listener: Listener | None = None
         self._live: ServerSessions | None = None
         self._gate: ServerGate | None = None
+        self._tun_mtu = self._config.tun.first_mtu
+        self._fitting: asyncio.Task[None] | None = None
 
     def make_pipeline(self, stages: Sequence[StageSpec]) -> Pipeline:
         return Pipeline(
@@ -74,8 +76,8 @@ class Server:
         await instance.host.drop_outliving()
         for address in needs.reserve:
             self._allocator.reserve(address)
-        await instance.host.configure_tun(instance.tun, self._allocator.server_addresses, config.tun.mtu)
-        instance.pipeline.set_tun_mtu(config.tun.mtu)
+        await instance.host.configure_tun(instance.tun, self._allocator.server_addresses, config.tun.first_mtu)
+        instance.pipeline.set_tun_mtu(config.tun.first_mtu)
         if needs.to_tun:
             await instance.host.set_routes(needs.to_tun, declared=True)
         if config.forwarding.enable or needs.forwarding:
@@ -88,8 +90,10 @@ class Server:
             instance.bus,
             instance.reporter,
             config.session.resume_window,
-            config.tun.mtu,
+            config.largest_mtu,
             instance.vitals.book,
+            auto_mtu=config.tun.auto_mtu,
+            on_mtu=self._fit_tun,
         )
         self._gate = self._make_gate(self._live, await self._fingerprint_key())
         self._listener = await instance.selection.transport.listen(
@@ -105,7 +109,7 @@ class Server:
     def _base(self) -> Contribution:
         """What the configuration itself grants to everyone."""
         session = self._config.session
-        return Contribution(routes=session.routes, dns=session.dns, mtu=self._config.tun.mtu)
+        return Contribution(routes=session.routes, dns=session.dns, mtu=self._config.largest_mtu)
 
     async def _set_gateway(self) -> None:
         forwarding = self._config.forwarding
@@ -141,6 +145,8 @@ class Server:
             await self._live.released(PLUGINS_DEADLINE)
         if self._listener is not None:
             await self._listener.close()
+        if self._fitting is not None:
+            self._fitting.cancel()
 
     def sessions(self) -> Sequence[Session]:
         return list(self._live.table) if self._live is not None else []
@@ -196,6 +202,26 @@ class Server:
         rates = vitals.rates(running.peer, running.peer.counters)
         return session_status(running.record, running.peer, now - running.opened_at, links, rates)
 
+    # The TUN's MTU
+
+    def _fit_tun(self) -> None:
+        """It is the largest session's; the last one's is kept."""
+        if self._live is None or not self._live.auto_mtu or self._instance.stopping:
+            return
+        self._tun_mtu = max((r.record.granted.mtu for r in self._live.running.values()), default=self._tun_mtu)
+        if self._tun_mtu != self._instance.pipeline.tun_mtu and (self._fitting is None or self._fitting.done()):
+            self._fitting = self._instance.loop.create_task(self._set_tun_mtu())
+
+    async def _set_tun_mtu(self) -> None:
+        instance = self._instance
+        try:
+            while self._tun_mtu != instance.pipeline.tun_mtu:
+                mtu = self._tun_mtu
+                await instance.host.set_mtu(mtu)
+                instance.pipeline.set_tun_mtu(mtu)
+        except HostError as error:
+            instance.reporter.report("core", "set_mtu", error, instance.loop.time())
+
     # Connections
 
     def _on_connection(self, connection: Connection) -> None:
@@ -246,7 +272,9 @@ class Server:
             judge,
             live,
             self._allocator,
-            CodecSet(registry.all("datagram_codecs"), instance.tun.offloads, instance.datapath),
+            CodecSet(
+                registry.all("datagram_codecs"), instance.tun.offloads, instance.datapath, config.tun.mtu_raise_interval
+            ),
             self._base(),
             instance.bus,
             instance.reporter,

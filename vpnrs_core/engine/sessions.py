@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from vpnrs_core.engine.bus import EventBus
@@ -15,7 +15,7 @@ from vpnrs_core.engine.judge import DEADLINE
 from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.engine.linkbook import LinkBook
 from vpnrs_core.engine.renewal import LeaseRenewal, granted_addresses
-from vpnrs_core.events import PathChanged, SessionChanged, SessionClosed, SessionParked
+from vpnrs_core.events import MtuChanged, PathChanged, SessionChanged, SessionClosed, SessionParked
 from vpnrs_core.interfaces import (
     AddressAllocator,
     Contribution,
@@ -28,20 +28,25 @@ from vpnrs_core.interfaces import (
     Wrapper,
 )
 from vpnrs_core.pipeline.pipeline import Peer, Pipeline
-from vpnrs_core.session.grants import MergedGrant, merge
+from vpnrs_core.session.grants import FIRST_MTU, MergedGrant, merge, within
 from vpnrs_core.session.leases import ReleaseLeases
 from vpnrs_core.session.session import SessionRecord
 from vpnrs_core.session.table import Action, CloseLink, Ended, Parked, SessionTable, carry_out
 
+# Seconds that a path may take to be known before packets are sent on it all the same.
+PATIENCE = 0.25
+
 
 @dataclass
 class Running:
-    """What the engine keeps of one session besides its record. `contributions` made its grant, in order."""
+    """What the engine keeps of one session besides its record. `contributions` made its grant, in order; `cap` is the
+    MTU that they came to."""
 
     record: SessionRecord
     peer: Peer
     opened_at: float
     contributions: list[tuple[str, Contribution]]
+    cap: int
     links: dict[LinkPort, ServerLink] = field(default_factory=dict)
     wrappers: dict[str, Wrapper] = field(default_factory=dict)
 
@@ -57,6 +62,7 @@ class ServerLink:
         self.port = port
         self.granted = granted
         self.notify = notify
+        self.attached = False
         self._closed = False
 
     @property
@@ -73,6 +79,8 @@ class ServerLink:
         self.port.heard(codec, body)
 
     def path_changed(self, path: PathFacts) -> None:
+        if self.port.prober is not None:
+            self.port.prober.path_changed()
         self._sessions.book.moved(self.port, path)
         self._sessions.bus.emit(PathChanged(session=self.session.id, local=path.local, remote=path.remote))
 
@@ -98,7 +106,14 @@ class ServerSessions:
         resume_window: float,
         default_mtu: int,
         book: LinkBook,
+        *,
+        auto_mtu: bool = False,
+        on_mtu: Callable[[], None] = lambda: None,
     ) -> None:
+        """`auto_mtu`: sessions have what their paths carry, `default_mtu` at most. `on_mtu` hears when a session's MTU
+        is another, or a session has ended."""
+        self.auto_mtu = auto_mtu
+        self.on_mtu = on_mtu
         self.table = SessionTable(os.urandom, resume_window)
         self.running: dict[str, Running] = {}
         self.datapath = datapath
@@ -120,8 +135,8 @@ class ServerSessions:
         self, record: SessionRecord, merged: MergedGrant, contributions: list[tuple[str, Contribution]]
     ) -> Running:
         """Give a granted session its place in the pipeline. Raises PluginError when a stage cannot be bound."""
-        peer = self._pipeline.open(record, mtu=merged.mtu, up=merged.up, down=merged.down)
-        running = Running(record, peer, self._loop.time(), contributions)
+        peer = self._pipeline.open(record, mtu=record.granted.mtu, up=merged.up, down=merged.down)
+        running = Running(record, peer, self._loop.time(), contributions, merged.mtu)
         self.running[record.id] = running
         return running
 
@@ -137,8 +152,42 @@ class ServerSessions:
         if record.id not in self._renewing and self._renewal.needed(record):
             self._renewing[record.id] = self._loop.create_task(self._renewal.keep(record))
         self.book.up(link.port)
-        self.datapath.attach(running.peer, link.port)
+        if not link.port.start_probing(lambda: self._resized(link)) or not self.auto_mtu:
+            self._attach(link)
+        else:
+            # What is sent before the path is known would be cut to the guess, and its senders told to keep to that.
+            self._loop.call_later(PATIENCE, self._attach, link)
         self._set_timer()
+
+    def _attach(self, link: ServerLink) -> None:
+        """Packets leave by this link from now on."""
+        if not link.attached and link.port in link.running.links:
+            link.attached = True
+            self.datapath.attach(link.running.peer, link.port)
+
+    def _resized(self, link: ServerLink) -> None:
+        """The link's path carries more, or less, than was known."""
+        self._attach(link)
+        running, record = link.running, link.session
+        mtu = self._mtu_of(running)
+        if mtu != record.granted.mtu and link.port in running.links:
+            record.granted = replace(record.granted, mtu=mtu)
+            self._in_force(running)
+            payload = link.port.prober.payload if link.port.prober is not None else 0
+            self.bus.emit(MtuChanged(session=record.id, mtu=mtu, payload=payload))
+            self.on_mtu()
+
+    def first_mtu(self, merged: MergedGrant) -> int:
+        """Of a session whose path nobody knows yet."""
+        return min(merged.mtu, FIRST_MTU) if self.auto_mtu else merged.mtu
+
+    def _mtu_of(self, running: Running) -> int:
+        """What fits the links, within the grant; until that is known, what the session had."""
+        granted = running.record.granted
+        if not self.auto_mtu:
+            return running.cap
+        known = [port.inner_mtu() for port in running.links if port.size_known]
+        return within(min(known, default=granted.mtu), running.cap, [address for address, _ in granted.addresses])
 
     def link_closed(self, link: ServerLink, reason: str, graceful: bool) -> None:
         """A protocol says that its link is gone."""
@@ -187,7 +236,8 @@ class ServerSessions:
     def apply(self, running: Running, merged: MergedGrant) -> None:
         """Put a grant in force and tell the peer on every link."""
         record = running.record
-        record.granted = self.with_grant(record.granted, merged)
+        running.cap = merged.mtu
+        record.granted = self.with_grant(record.granted, merged, self._mtu_of(running))
         record.facts = merged.facts
         record.expires_at = self.monotonic(merged.expires)
         self._in_force(running)
@@ -201,13 +251,13 @@ class ServerSessions:
                 link.notify.grant_changed(granted)
 
     @staticmethod
-    def with_grant(granted: Granted, merged: MergedGrant) -> Granted:
-        """The grant with what the contributions came to."""
+    def with_grant(granted: Granted, merged: MergedGrant, mtu: int) -> Granted:
+        """The grant with what the contributions came to, and the MTU that the path allows of it."""
         return replace(
             granted,
             routes=merged.routes,
             dns=merged.dns,
-            mtu=merged.mtu,
+            mtu=mtu,
             up=merged.up,
             down=merged.down,
             expires=merged.expires,
@@ -281,6 +331,7 @@ class ServerSessions:
         self.bus.emit(
             SessionClosed(session=record.id, principal=record.principal.name, reason=action.reason, counters=counters)
         )
+        self.on_mtu()
 
     def _detach(self, running: Running, port: LinkPort) -> ServerLink | None:
         self.datapath.detach(running.peer, port)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import cached_property
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.models import ClientConfig
 from vpnrs_core.engine.codecs import CodecSet
 from vpnrs_core.engine.containment import describe
 from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.errors import HostError, VpnrsError
-from vpnrs_core.events import PathChanged
+from vpnrs_core.events import MtuChanged, PathChanged
 from vpnrs_core.interfaces import (
     Connection,
     Contribution,
@@ -31,6 +33,7 @@ from vpnrs_core.interfaces import (
     Wrapper,
 )
 from vpnrs_core.pipeline.pipeline import Peer
+from vpnrs_core.session.grants import within
 from vpnrs_core.session.leases import LeaseHolder
 from vpnrs_core.session.session import SessionRecord
 from vpnrs_core.wire.codepoints import CLOSE_DEAD
@@ -39,6 +42,10 @@ if TYPE_CHECKING:
     from vpnrs_core.engine.instance import Instance
 
 log = logging.getLogger("vpnrs.client")
+
+
+# Seconds that the path may take to be known before the host is configured all the same.
+PATIENCE = 0.25
 
 
 class Tunnel:
@@ -62,10 +69,16 @@ class Tunnel:
     def _codecs(self) -> CodecSet:
         """Made when the TUN and the datapath are there."""
         instance = self._instance
-        return CodecSet(instance.plugins.registry.all("datagram_codecs"), instance.tun.offloads, instance.datapath)
+        return CodecSet(
+            instance.plugins.registry.all("datagram_codecs"),
+            instance.tun.offloads,
+            instance.datapath,
+            self._config.tun.mtu_raise_interval,
+        )
 
     def offer(self) -> Offer:
-        return Offer(self._codecs.names, self._codecs.offloads, self._config.tun.mtu)
+        mtu = self._config.tun.mtu
+        return Offer(self._codecs.names, self._codecs.offloads, None if isinstance(mtu, str) else mtu)
 
     def link(self, connection: Connection, lane: Lane, granted: Granted, control: LinkControl) -> LinkPort:
         """A link with the codecs that the server accepted."""
@@ -75,11 +88,10 @@ class Tunnel:
             connection, lane, granted.contexts, granted.peer_offloads, self._wrappers, send_message=control.message
         )
 
-    async def apply(self, granted: Granted) -> Peer:
+    async def apply(self, granted: Granted, port: LinkPort) -> Peer:
         """Put a grant in force, on the host and in the pipeline. Raises HostError, PluginError."""
         async with self._turn:
-            # The server's MTU is a maximum; ours may be smaller for a narrow path.
-            mtu = min(granted.mtu, self._config.tun.mtu)
+            mtu = self._mtu(granted, port)
             instance, host = self._instance, self._instance.host
             addresses = list(granted.addresses)
             self.routes = self._wanted_routes(granted)
@@ -115,6 +127,22 @@ class Tunnel:
                 self._config = before
                 raise
 
+    async def refit(self, granted: Granted, port: LinkPort) -> int:
+        """The path carries more, or less, than was known → the MTU in force. Raises HostError."""
+        async with self._turn:
+            mtu = self._mtu(granted, port)
+            if self._configured and self.peer is not None and mtu != self._instance.pipeline.tun_mtu:
+                await self._instance.host.set_mtu(mtu)
+                self._instance.pipeline.set_tun_mtu(mtu)
+                self._place(granted, mtu)
+            return mtu
+
+    def _mtu(self, granted: Granted, port: LinkPort) -> int:
+        """The server's is a maximum, by what it knows of its own direction; ours may carry less."""
+        if not self._config.tun.auto_mtu:
+            return min(granted.mtu, self._config.tun.first_mtu)
+        return within(port.inner_mtu(), granted.mtu, [address for address, _ in granted.addresses])
+
     def close(self, reason: str) -> None:
         """The session is over for good."""
         if self.peer is not None and self.record is not None:
@@ -124,13 +152,13 @@ class Tunnel:
     def _place(self, granted: Granted, mtu: int) -> Peer:
         """The same session's peer with its new grant, or a new one."""
         if self.record is not None and self.peer is not None and self.record.id == granted.session:
-            self.record.granted = granted
+            self.record.granted = replace(granted, mtu=mtu)
             self.record.holder.replace([Lease(address) for address, _ in granted.addresses])
             self.record.facts = granted.facts
             self._instance.pipeline.change(self.peer, mtu=mtu, down=granted.up)
             return self.peer
         self.close("replaced by another session")
-        self.record = self._record(granted)
+        self.record = self._record(replace(granted, mtu=mtu))
         # Each end paces what it sends: the server its down, we the up that it would police.
         self.peer = self._instance.pipeline.open(self.record, mtu=mtu, down=granted.up)
         self.opened_at = self._instance.loop.time()
@@ -213,6 +241,7 @@ class ClientSideLink:
         self._connection = connection
         self._tasks: set[asyncio.Task[None]] = set()
         self.up = asyncio.Event()
+        self._path_known = asyncio.Event()
         self.error: VpnrsError | None = None
         self.latest: Granted | None = None
         self.port: LinkPort | None = None
@@ -223,15 +252,29 @@ class ClientSideLink:
     def granted(self, granted: Granted, lane: Lane, control: LinkControl) -> None:
         self.latest, self.control = granted, control
         self.port = self._tunnel.link(self._connection, lane, granted, control)
+        self._path_known.clear()
+        probing = self.port.start_probing(self._resized)
+        if not probing or not self._instance.configuration.tun.auto_mtu:
+            self._path_known.set()
         self._apply(granted)
 
     def grant_changed(self, granted: Granted) -> None:
-        self.latest = granted
-        self._apply(granted)
+        before, self.latest = self.latest, granted
+        self._judge_path()
+        # While the first grant waits for the path to be known, it is the latest that will be applied.
+        if before is not None and before == replace(granted, mtu=before.mtu):
+            if self.peer is not None:
+                self._spawn(self._refitted())
+        else:
+            self._apply(granted)
 
     def received(self, payloads: Sequence[bytes]) -> None:
-        if self.peer is not None and self.port is not None:
+        if self.port is None:
+            return
+        if self.peer is not None:
             self._instance.datapath.received(self.peer, self.port, payloads)
+        elif self.port.prober is not None:
+            self.port.prober.sift(payloads)  # the host is not configured yet; what the path carries can be said
 
     def writable(self) -> None:
         if self.peer is not None and self.port is not None:
@@ -242,6 +285,8 @@ class ClientSideLink:
             self.port.heard(codec, body)
 
     def path_changed(self, path: PathFacts) -> None:
+        if self.port is not None and self.port.prober is not None:
+            self.port.prober.path_changed()
         session = self.latest.session if self.latest is not None else ""
         if self.port is not None:
             self._instance.vitals.book.moved(self.port, path)
@@ -261,26 +306,74 @@ class ClientSideLink:
         if self.peer is not None and self.port is not None:
             self._instance.datapath.detach(self.peer, self.port)
             self._instance.vitals.book.down(self.port)
+        elif self.port is not None:
+            self.port.close()
         self.peer = None
 
+    # The path
+
+    def _resized(self) -> None:
+        """The path carries more, or less, than was known."""
+        self._judge_path()
+        if self.peer is not None:
+            self._spawn(self._refitted())
+
+    def _judge_path(self) -> None:
+        """The own direction is known, and the server has said as much of its own."""
+        port, granted = self.port, self.latest
+        if port is None or granted is None or not port.size_known:
+            return
+        if granted.mtu >= min(port.inner_mtu(), self._instance.configuration.largest_mtu):
+            self._path_known.set()
+
+    async def _refitted(self) -> None:
+        granted, port = self.latest, self.port
+        if granted is None or port is None or self.peer is None:
+            return
+        before = self._instance.pipeline.tun_mtu
+        try:
+            mtu = await self._tunnel.refit(granted, port)
+        except Exception as error:
+            self._failed(error)
+            return
+        if mtu != before:
+            payload = port.prober.payload if port.prober is not None else 0
+            self._instance.bus.emit(MtuChanged(session=granted.session, mtu=mtu, payload=payload))
+
+    # The host
+
     def _apply(self, granted: Granted) -> None:
-        task = self._instance.loop.create_task(self._applied(granted))
+        self._spawn(self._applied(granted))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._instance.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _applied(self, granted: Granted) -> None:
+        if self.peer is None:
+            # What is sent before the path is known would be cut to the guess, and its senders told to keep to that.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._path_known.wait(), PATIENCE)
+            granted = self.latest or granted
+        port = self.port
+        assert port is not None
         try:
-            peer = await self._tunnel.apply(granted)
+            peer = await self._tunnel.apply(granted, port)
         except Exception as error:
-            known = error if isinstance(error, VpnrsError) else HostError(f"a grant failed: {describe(error)}")
-            self.error = known
-            self.on_error()
+            self._failed(error)
             return
-        if self.peer is None and self.port is not None:
+        if self.peer is None:
             self.peer = peer
-            self._instance.vitals.book.up(self.port)
-            self._instance.datapath.attach(peer, self.port)
+            self._instance.vitals.book.up(port)
+            self._instance.datapath.attach(peer, port)
             self.up.set()
+            self._spawn(self._refitted())
+
+    def _failed(self, error: Exception) -> None:
+        known = error if isinstance(error, VpnrsError) else HostError(f"a grant failed: {describe(error)}")
+        self.error = known
+        self.on_error()
 
 
 def _nothing() -> None:

@@ -42,7 +42,8 @@ class Codec(Protocol):
 
 class PacketCodec(Protocol):
     """Factory of codec objects. NAME is also the name in HELLO and WELCOME; PREFERENCE: the highest is tried first.
-    The context id is fixed for the names in docs/wire.md; the server gives all others one for the session."""
+    The context id is fixed for the names in docs/wire.md; the server gives all others one for the session. OVERHEAD, 0
+    where it is missing: bytes that a payload is larger by than the packet, or segment, that it carries."""
 
     NAME: ClassVar[str]
     PREFERENCE: ClassVar[int]

@@ -52,6 +52,32 @@ class ConnectionEvents(Protocol):
     def closed(self, code: int, reason: str) -> None: ...
 
 
+@dataclass(frozen=True)
+class PayloadSizes:
+    """UDP payloads in bytes: `now` is what packets have at most, `most` what the connection and this host could send.
+    `ip_overhead` is the bytes of IP and UDP header."""
+
+    now: int
+    most: int
+    ip_overhead: int
+
+
+@runtime_checkable
+class ProbedPath(Protocol):
+    """What a connection has besides when the size of its datagrams is to be found out (docs/wire.md §7)."""
+
+    def payload_sizes(self) -> PayloadSizes: ...
+    def use_payload(self, size: int, *, settled: bool) -> None:
+        """The path carries that; `max_datagram` follows. `settled`: the search is over for now."""
+
+    def probe(self, head: bytes, size: int) -> None:
+        """Send one packet of `size` bytes of UDP payload with a datagram that begins with `head`, then zeros."""
+
+    def path_rtt(self) -> Seconds | None: ...
+    def path_hint(self) -> int | None:
+        """What this host has heard (ICMP) that the path carries, bytes of UDP payload; None: nothing."""
+
+
 class Connection(Protocol):
     """An established, encrypted connection. Its server side is made before anyone has authenticated."""
 

@@ -20,11 +20,12 @@ from vpnrs_core.interfaces.engine import (
     StreamData,
     StreamReset,
 )
-from vpnrs_core.interfaces.transport import ConnectionEvents, PathFacts, PeerIdentity
+from vpnrs_core.interfaces.transport import ConnectionEvents, PathFacts, PayloadSizes, PeerIdentity
 from vpnrs_core.quic.codes import CLOSE_DEADLINE, CLOSE_INTERNAL
 from vpnrs_core.quic.identity import spki_of
+from vpnrs_core.quic.sizes import ip_overhead
 from vpnrs_core.quic.streams import ConnectionStreams
-from vpnrs_core.quic.udp import address_text, join_host_port, local_host
+from vpnrs_core.quic.udp import address_text, join_host_port, local_host, path_payload
 
 if TYPE_CHECKING:
     from vpnrs_core.quic.driver import Driver
@@ -105,7 +106,7 @@ class QuicConnection:
             remote=address_text(self.engine.peer_address),
             rtt=self.engine.rtt(),
             loss=float(loss) if loss is not None else None,
-            datagram_size=self._driver.payload_limit(self.engine.peer_address),
+            datagram_size=self.engine.payload,
         )
 
     @property
@@ -143,6 +144,28 @@ class QuicConnection:
         if taken:
             self._touch()
         return taken
+
+    # interfaces.ProbedPath
+
+    def payload_sizes(self) -> PayloadSizes:
+        address = self.engine.peer_address
+        most = min(self.engine.largest_payload, self._driver.payload_limit(address))
+        return PayloadSizes(self.engine.payload, most, ip_overhead(address))
+
+    def use_payload(self, size: int, *, settled: bool) -> None:
+        if not self.ended:
+            self.engine.use_payload(size, settled=settled)
+
+    def probe(self, head: bytes, size: int) -> None:
+        if not self.ended:
+            self.engine.probe(head, size)
+            self._touch()
+
+    def path_rtt(self) -> Seconds | None:
+        return self.engine.rtt()
+
+    def path_hint(self) -> int | None:
+        return path_payload(self.engine.peer_address)
 
     def authenticated(self) -> None:
         if self.unauthenticated:

@@ -71,7 +71,15 @@ class Driver(abc.ABC):
         }
 
     def payload_limit(self, address: SocketAddress) -> int:
-        return self._limits.get(address, self.config.max_udp_payload)
+        """What this host sends there in one piece. A limit that it once ran into is looked at again."""
+        known = self._limits.get(address)
+        if known is None:
+            return self.config.max_udp_payload
+        size = path_payload(address)
+        if size is not None and size > known:
+            del self._limits[address]
+            return min(size, self.config.max_udp_payload)
+        return known
 
     def call_at(self, at: Seconds, act: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_at(at, act)

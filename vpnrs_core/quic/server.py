@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from vpnrs_core.interfaces.common import Seconds
-from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings
+from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings, SocketAddress
 from vpnrs_core.quic.budget import Admission, CpuBudget
 from vpnrs_core.quic.codes import CLOSE_INTERNAL
 from vpnrs_core.quic.connection import QuicConnection
 from vpnrs_core.quic.demux import Accepted, Gatehouse, Reply, one_connection
 from vpnrs_core.quic.driver import Driver
 from vpnrs_core.quic.settings import QuicConfig
+from vpnrs_core.quic.sizes import for_path
 from vpnrs_core.quic.udp import Received, UdpSocket
 
 log = logging.getLogger("vpnrs.quic")
@@ -44,6 +45,7 @@ class ServerDriver(Driver):
         self.gate = Gatehouse(self.admission, os.urandom)
         self._reminders: dict[QuicConnection, int] = {}
         self._given_up = 0
+        self._sized: dict[tuple[int, int], QuicSettings] = {}  # an engine parses a key once for each
 
     def door(self) -> Mapping[str, int]:
         """interfaces.Door."""
@@ -90,14 +92,16 @@ class ServerDriver(Driver):
             case Reply(packet=packet):
                 self._send_group([packet], received.address, received.local)
             case Accepted() as accepted:
-                connection = self._accept(accepted, now)
+                connection = self._accept(accepted, received.address, len(data), now)
                 try:
                     self._first(connection, received, data, now)
                 except Exception as error:
                     connection.abandon(error)
 
-    def _accept(self, accepted: Accepted, now: Seconds) -> QuicConnection:
-        engine = self._engine.server(self._settings, accepted.original_id, accepted.retry_id)
+    def _accept(self, accepted: Accepted, address: SocketAddress, size: int, now: Seconds) -> QuicConnection:
+        settings = for_path(self._settings, address, size)
+        settings = self._sized.setdefault((settings.max_udp_payload, settings.handshake_udp_payload), settings)
+        engine = self._engine.server(settings, accepted.original_id, accepted.retry_id)
         connection = QuicConnection(
             engine,
             self,

@@ -24,10 +24,11 @@ class QuicConfig(pydantic.BaseModel):
         "cubic", description="Congestion controller, for the engines that offer a choice."
     )
     max_udp_payload: int = Field(
-        1350,
+        1472,
         ge=1200,
         le=65000,
-        description="Largest UDP payload to send, bytes. An inner MTU of 1280 needs 1324.",
+        description="Largest UDP payload to send, bytes: how far a path is probed. 1472 fills an IPv4 packet of 1500, "
+        "8972 one of 9000; IPv6 gets 20 less. An inner MTU of 1280 needs 1324.",
     )
     idle_timeout: float = Field(
         30.0, ge=1, le=600, description="A connection that has been silent for this many seconds is lost."

@@ -24,7 +24,8 @@ from vpnrs_core.quic.identity import load_key_pair, parse_pin, pin_of_spki
 from vpnrs_core.quic.resolve import resolve, split_where
 from vpnrs_core.quic.server import ServerDriver
 from vpnrs_core.quic.settings import QuicConfig, ServerIdentity
-from vpnrs_core.quic.udp import UdpSocket, address_text, bind, join_host_port
+from vpnrs_core.quic.sizes import HANDSHAKE, for_path, small_handshake
+from vpnrs_core.quic.udp import UdpSocket, address_text, bind, join_host_port, path_payload
 
 DIAL_SECONDS = 3.0
 RESOLVE_SECONDS = 5.0
@@ -68,12 +69,21 @@ class QuicTransport:
         frozenset()
     )
 
-    def __init__(self, config: QuicConfig, engines: Engines, identity: ServerIdentity | None = None) -> None:
+    def __init__(
+        self,
+        config: QuicConfig,
+        engines: Engines,
+        identity: ServerIdentity | None = None,
+        *,
+        start_payload: int | None = None,
+    ) -> None:
         """`engines` by NAME, or a function that returns them, asked when the first connection is made; `identity` is
-        the client's."""
+        the client's. `start_payload`: bytes of UDP payload until a path is known to carry more, None: the most."""
         self._config = config
         self._engines = engines
         self._identity = identity or ServerIdentity()
+        self._start_payload = start_payload
+        self._narrow: set[str] = set()  # where the usual handshake found no answer
         self._drivers: set[Driver] = set()
         self._closed_counts: Counter[str] = Counter()
         self._underlay: dict[str, None] = {}
@@ -95,6 +105,7 @@ class QuicTransport:
             certificate=pair.certificate,
             key=pair.key,
             max_udp_payload=self._config.max_udp_payload,
+            start_udp_payload=self._start_payload,
             congestion=self._config.congestion,
             idle_timeout=self._config.idle_timeout,
         )
@@ -113,6 +124,7 @@ class QuicTransport:
             ca=check.ca,
             server_name=check.server_name,
             max_udp_payload=self._config.max_udp_payload,
+            start_udp_payload=self._start_payload,
             congestion=self._config.congestion,
             idle_timeout=self._config.idle_timeout,
         )
@@ -196,7 +208,8 @@ class QuicTransport:
         via: str | None,
     ) -> QuicConnection:
         sock = self._socket(await _unbound(family, via))
-        driver = ClientDriver(sock, self._config, engine.client(settings))
+        sized = for_path(settings, address, self._handshake(address))
+        driver = ClientDriver(sock, self._config, engine.client(sized))
         self._keep(driver)
         connection = driver.connection
         try:
@@ -204,6 +217,7 @@ class QuicTransport:
                 await driver.connect(address)
         except TimeoutError:
             connection.close(0, "no answer")
+            self._narrow ^= {address[0]}  # the next attempt is made with the other size
             raise PeerError(
                 f"no answer within {DIAL_SECONDS:g} s; is the server running, and UDP port {address[1]} open?"
             ) from None
@@ -212,6 +226,12 @@ class QuicTransport:
             raise
         self._verify(connection, check)
         return connection
+
+    def _handshake(self, address: SocketAddress) -> int:
+        """Bytes that the handshake is padded to: fewer where the route says so, or where more found no answer."""
+        known = path_payload(address)
+        narrow = address[0] in self._narrow or (known is not None and known < HANDSHAKE)
+        return small_handshake(address) if narrow else HANDSHAKE
 
     def _check(self, host: str) -> _Check:
         """Raises ConfigError: a client never connects unverified."""

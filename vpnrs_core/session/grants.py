@@ -14,6 +14,8 @@ from vpnrs_core.interfaces.grant import Contribution, Principal, Rate
 MAX_FACTS = 4096
 SMALLEST_MTU = {4: 576, 6: 1280}
 LARGEST_MTU = 65_535
+# Of a session whose path is not known: IPv6 fits, and nearly every path carries it.
+FIRST_MTU = 1280
 PUBLIC = "public"
 
 
@@ -69,6 +71,13 @@ def merge(
     )
     contradiction = _contradiction(merged)
     return merged if contradiction is None else Refuse(Code.POLICY, detail=contradiction)
+
+
+def within(fits: int, cap: int, addresses: Iterable[Address]) -> int:
+    """The MTU of a session of which `fits` bytes fit its path: at most `cap`, and never too small for the families that
+    it has addresses of. IPv6 has no smaller one (RFC 8200 section 5)."""
+    floor = SMALLEST_MTU[max((address.version for address in addresses), default=4)]
+    return min(cap, max(floor, fits))
 
 
 def _problem(plugin: str, c: Contribution) -> str | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from vpnrs_core.errors import PeerError
+from vpnrs_core.wire.codepoints import PROBE_CONTEXT
 
 PLAIN = "plain"
-FIXED_CONTEXTS: Mapping[str, int] = {PLAIN: 0, "offload": 2, "segments": 4}
+PROBE = "probe"
+FIXED_CONTEXTS: Mapping[str, int] = {PLAIN: 0, "offload": 2, "segments": 4, PROBE: PROBE_CONTEXT}
 FIRST_FREE_CONTEXT = 16
 
 

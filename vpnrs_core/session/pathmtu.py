@@ -130,6 +130,11 @@ class PathMtu:
     def base(self) -> int:
         return min(self._base, self.most)
 
+    @property
+    def settled(self) -> bool:
+        """No search is under way."""
+        return not self._searching and self.phase is not Phase.DISABLED
+
     def step(self, given: Input, now: Seconds) -> list[Action]:
         self._now = now
         handler = self.TABLE.get((self.phase, type(given))) or self.EVERYWHERE.get(type(given))

@@ -18,6 +18,10 @@ MAX_CONTROL_VALUE = 16 * 1024
 MAX_LANE_VALUE = 65_600
 
 
+# The context id of probes of the path MTU.
+PROBE_CONTEXT = 0x5650
+
+
 class CapsuleType(IntEnum):
     """The first four are RFC 9297's and RFC 9484's; ours begin at 0x5650 and keep clear of 0x29 * N + 0x17."""
 

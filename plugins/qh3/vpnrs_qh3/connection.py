@@ -328,7 +328,8 @@ class Qh3Connection:
 
     @property
     def payload(self) -> int:
-        return self._payload
+        payload: int = self._payload
+        return payload
 
     @property
     def largest_payload(self) -> int:

@@ -16,8 +16,17 @@ from vpnrs_core.session.handshake import Action, Failed, Finish, Lost, PongSeen,
 from vpnrs_core.session.liveness import Liveness
 from vpnrs_core.session.server_handshake import ServerHandshake
 from vpnrs_core.wire.capsule import CapsuleParser
-from vpnrs_core.wire.codepoints import CLOSE_CODES, CLOSE_DEAD, CONTROL_LIMITS, CONTROL_STREAM, LANE_LIMITS, LANE_STREAM
+from vpnrs_core.wire.codepoints import (
+    CLOSE_CODES,
+    CLOSE_DEAD,
+    CONTROL_LIMITS,
+    CONTROL_STREAM,
+    LANE_LIMITS,
+    LANE_STREAM,
+    PROBE_CONTEXT,
+)
 from vpnrs_core.wire.messages import Ext, Ping, encode_message
+from vpnrs_core.wire.varint import encode_varint
 
 log = logging.getLogger("vpnrs.protocol")
 
@@ -30,6 +39,7 @@ MAX_CONTROL_UNSENT = 256 * 1024
 # without end is none of the many that are not sent.
 CAPSULES_PER_SECOND = 1000.0
 CAPSULES_AT_ONCE = 4000.0
+_PROBE_HEAD = encode_varint(PROBE_CONTEXT)
 
 S = TypeVar("S", bound="Side")
 P = ParamSpec("P")
@@ -202,12 +212,16 @@ class Side:
 
     @contained
     def datagrams(self, batch: Sequence[bytes]) -> None:
-        """Those that overtake WELCOME, or come on a stream-lane session, are nobody's."""
+        """Those that overtake WELCOME, or come on a stream-lane session, are nobody's, but for probes of the path."""
         if self.liveness is None or self.machine.closed:
             return
         self.liveness.heard = self.loop.time()
         if self.lane_name == DatagramLane.NAME:
             self.deliver(batch)
+            return
+        probes = [payload for payload in batch if payload.startswith(_PROBE_HEAD)]
+        if probes:
+            self.deliver(probes)
 
     def writable(self) -> None: ...
 

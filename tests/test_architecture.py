@@ -36,7 +36,8 @@ ARROWS: dict[str, set[str]] = {
         *("config", "counters", "errors", "events", "host", "interfaces", "packet", "pipeline", "plugins", "session"),
         "wire",
     },
-    "cli": {"config", "demo", "engine", "errors", "host", "interfaces", "plugins", "quic"},
+    "scaffold": {"errors", "plugins"},
+    "cli": {"config", "demo", "engine", "errors", "hookspecs", "host", "interfaces", "plugins", "quic", "scaffold"},
     "demo": {"cli", "config", "engine", "errors", "host", "interfaces", "packet", "plugins"},
     # The testkit may reach everything: it runs the commands as a user would.
     "testkit": {

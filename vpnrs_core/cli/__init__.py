@@ -29,7 +29,7 @@ _INTERRUPTED = 130
         "log": LazyCommand("vpnrs_core.cli.log:log", "Change what a running instance logs, and how."),
         "reload": LazyCommand("vpnrs_core.cli.reload:reload", "Have a running instance read its configuration anew."),
         "stop": LazyCommand("vpnrs_core.cli.stop:stop", "Stop a running instance."),
-        "plugins": LazyCommand("vpnrs_core.cli.plugins:plugins", "List plugins."),
+        "plugins": LazyCommand("vpnrs_core.cli.plugins:plugins", "List plugins, begin one, check one."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},
 )

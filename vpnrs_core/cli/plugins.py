@@ -1,28 +1,19 @@
-"""`vpnrs plugins`: what is installed, and in which state."""
+"""`vpnrs plugins`: what is installed, and in which state; new ones, and whether one keeps the contract."""
 
 from __future__ import annotations
 
 import click
 
+from vpnrs_core.cli.lazy import LazyCommand, LazyGroup
 
-@click.group()
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "list": LazyCommand("vpnrs_core.cli.plugins_list:list_plugins", "List installed plugins and their states."),
+        "new": LazyCommand("vpnrs_core.cli.plugins_new:new_plugin", "Write a complete small plugin, to be changed."),
+        "check": LazyCommand("vpnrs_core.cli.plugins_check:check_plugin", "Hold a plugin against the contract."),
+    },
+)
 def plugins() -> None:
-    """Look at plugins."""
-
-
-@plugins.command("list")
-@click.argument("config", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, schema in docs/status.md.")
-def list_plugins(config: str | None, as_json: bool) -> None:
-    """List installed plugins, from their metadata. With CONFIG, the plugins that it names are imported and judged."""
-    from vpnrs_core.config.load import load
-    from vpnrs_core.plugins.report import report
-
-    result = report(load(config) if config else None)
-    if as_json:
-        click.echo(result.model_dump_json(indent=2))
-        return
-    width = max(len(row.name) for row in result.plugins)
-    for row in result.plugins:
-        problem = f" ({row.problem})" if row.problem else ""
-        click.echo(f"{row.name:<{width}}  {row.version:<10} {row.state:<12} {row.summary}{problem}".rstrip())
+    """List plugins, begin one, check one."""

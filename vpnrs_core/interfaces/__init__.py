@@ -6,7 +6,7 @@ A name that goes out of use stays in RENAMED for two minor versions, and warns o
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vpnrs_core.interfaces.addresses import AddressAllocator, Lease
+from vpnrs_core.interfaces.addresses import AddressAllocator, Lease, PoolExhausted
 from vpnrs_core.interfaces.admission import AdmissionCheck, Admit
 from vpnrs_core.interfaces.authenticator import (
     Accept,
@@ -78,6 +78,7 @@ from vpnrs_core.interfaces.transport import (
     TransportFacts,
 )
 from vpnrs_core.interfaces.tun import TunCounters, TunDevice
+from vpnrs_core.packet.header import BadPacket
 from vpnrs_core.packet.packet import Packet
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "Aims",
     "Attempt",
     "Authenticator",
+    "BadPacket",
     "Bearer",
     "Body",
     "Challenge",
@@ -138,6 +140,7 @@ __all__ = [
     "PeerKey",
     "PeerStage",
     "PeerStageFactory",
+    "PoolExhausted",
     "Principal",
     "ProbedPath",
     "Probes",

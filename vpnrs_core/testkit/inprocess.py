@@ -15,8 +15,8 @@ from vpnrs_core.config.models import Configuration
 from vpnrs_core.engine.instance import Instance
 from vpnrs_core.events import Connected, Event, InstanceStarted
 from vpnrs_core.host.rundir import BASE_VARIABLE
+from vpnrs_core.plugins.project import on_path, write
 from vpnrs_core.quic.identity import make_certificate, pin_of
-from vpnrs_core.testkit.metadata import on_path, write
 from vpnrs_core.testkit.tun import FakeTun
 
 E = TypeVar("E", bound=Event)

@@ -28,10 +28,10 @@ class ListRequest(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid")
 
-    session: str | None = None
-    protocol: Literal["tcp", "udp", "icmp"] | None = None
-    skip: int = Field(0, ge=0)
-    limit: int = Field(PAGE, ge=1, le=PAGE)
+    session: str | None = Field(None, description="Only of this session, by its id.")
+    protocol: Literal["tcp", "udp", "icmp"] | None = Field(None, description="Only of this protocol.")
+    skip: int = Field(0, ge=0, description="Without so many from the beginning.")
+    limit: int = Field(PAGE, ge=1, le=PAGE, description="At most so many.")
 
 
 class StatsRequest(pydantic.BaseModel):

@@ -69,15 +69,24 @@ class AuthenticatorSuite(Suite):
         return server, client, bad
 
     @pytest.fixture
-    def subject(self, sides: tuple[Authenticator, Authenticator, Authenticator | None]) -> Authenticator:
-        return sides[0]
+    def subject(self, request: pytest.FixtureRequest) -> Authenticator:
+        if self.client_table is None and self._class() is not None and not hasattr(self._class(), "provision"):
+            only: Authenticator = request.getfixturevalue("loaded").one(self.kind, self.name)
+            return only
+        server: Authenticator = request.getfixturevalue("sides")[0]
+        return server
+
+    def _class(self) -> Any:
+        """The plugin's class."""
+        from vpnrs_core.plugins.discover import discover
+
+        found = discover().get(self.plugin)
+        return found.entry_point.load() if found is not None else None
 
     def _provisioned(self, folder: Path, clock: Clock) -> tuple[Any, Any, Any, dict[str, str]]:
         """What `vpnrs init` writes for alice; mallory's belongs to another server."""
-        from vpnrs_core.plugins.discover import discover
-
         assert self.plugin, "name the plugin: the class attribute `plugin`"
-        cls = discover()[self.plugin].entry_point.load()
+        cls = self._class()
         if not hasattr(cls, "provision"):
             pytest.skip("no client_table is given and the plugin has no `provision`: there is no credential to present")
         alice, mallory = cls.provision("alice"), cls.provision("mallory")

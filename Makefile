@@ -44,10 +44,10 @@ docs: $(DOCS)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis site build bench/results
-	rm -rf *.egg-info plugins/*/*.egg-info plugins/*/build
-	find vpnrs_core plugins tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf *.egg-info plugins/*/*.egg-info plugins/*/build examples/*/*.egg-info examples/*/build
+	find vpnrs_core plugins tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
+$(READY): requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml examples/*/pyproject.toml)
 	@test -n "$(PYTHON)" || { echo "vpnrs needs Python 3.11 or newer; none was found. Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "vpnrs needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }

@@ -24,7 +24,7 @@ def write(
 ) -> Path:
     """Make `<folder>/<distribution>-<version>.dist-info` → its path."""
     info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
-    info.mkdir(parents=True)
+    info.mkdir(parents=True, exist_ok=True)
     needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
     text = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\nSummary: {summary}\n{needs}"
     (info / "METADATA").write_text(text)

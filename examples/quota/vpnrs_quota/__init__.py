@@ -1,0 +1,1 @@
+"""A quota of bytes, a speed and an expiry for each principal."""

@@ -1,0 +1,1 @@
+"""Asks a web service who a client is."""

@@ -292,14 +292,14 @@ class Codec(PlainCodec):
         codec, how = super().open(*arguments), self.how
 
         class Bad:
-            def encode(self, packet: Packet, max_payload: int) -> Any:
-                made = codec.encode(packet, 1 << 16 if how == "too long" else max_payload)
+            def encode(self, packet: Packet, max_payload: int, head: bytes = b"") -> Any:
+                made = codec.encode(packet, 1 << 16 if how == "too long" else max_payload, head)
                 return [] if how == "empty" and made is None else made
 
-            def decode(self, payloads: Any, drop: Any) -> Any:
+            def decode(self, payloads: Any, drop: Any, skip: int = 0) -> Any:
                 if how == "raises":
-                    return [Packet.of(p) for p in payloads if Packet.of(p).header]
-                back = codec.decode(payloads, drop)
+                    return [Packet.of(p[skip:]) for p in payloads if Packet.of(p[skip:]).header]
+                back = codec.decode(payloads, drop, skip)
                 return back[::-1] if how == "reverses" else back
 
         return Bad()

@@ -5,9 +5,12 @@ python docs/generate.py; a test holds the committed files equal to what this wri
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
+import logging
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -17,10 +20,13 @@ import pydantic
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from vpnrs_auth_token import plugin as auth_token
 from vpnrs_auth_token.commands import token
 from vpnrs_auth_token.config import TokenConfig
 from vpnrs_metrics.commands import metrics
 from vpnrs_metrics.config import MetricsConfig
+from vpnrs_nat64 import plugin as nat64
+from vpnrs_ratelimit import plugin as ratelimit_plugin
 from vpnrs_ratelimit.cli import ratelimit
 from vpnrs_ratelimit.config import RateLimitConfig
 from vpnrs_trace.commands import trace
@@ -30,8 +36,17 @@ from vpnrs_core.cli import cli
 from vpnrs_core.config.models import ClientConfig, ServerConfig
 from vpnrs_core.config.secret import Secret
 from vpnrs_core.config.tables import InstanceConfig
+from vpnrs_core.counters import CORE_REASONS
+from vpnrs_core.engine.logs import level_of_type
 from vpnrs_core.engine.status import json_schema
+from vpnrs_core.engine.tally import core_events, name_of
+from vpnrs_core.events import Event
 
+PLUGINS = {
+    "auth_token": auth_token.Plugin,
+    "nat64": nat64.Plugin,
+    "ratelimit": ratelimit_plugin.Plugin,
+}
 FOLDER = Path(__file__).parent
 NOTE = "<!-- Written by docs/generate.py. Change the models or the commands, not this file. -->\n"
 WIDTH = 100
@@ -59,6 +74,13 @@ One TOML file an instance; `vpnrs init DIR` writes a server's and a client's tha
 with `role = "server"` or `role = "client"`. Unknown keys are errors that name the nearest key. Paths are relative to
 the folder of the file. `vpnrs check FILE` says what is wrong without starting; `--set tun.mtu=1400` overrides a key for
 one run.
+"""
+EVENTS = """# Events and drop reasons
+
+The log is these events, as text or as JSON lines; `vpnrs_events_total{event="…"}` counts them, and subscribers get them
+as objects. Names and fields are stable: one may be added, none changes its meaning. Every event has the time, `at`.
+`vpnrs_dropped_packets_total{reason="…"}` counts packets that went no further, `vpnrs status` shows them for each
+session, and `vpnrs trace` the packets themselves.
 """
 CLI = """# Commands
 
@@ -189,7 +211,42 @@ def schema() -> str:
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
-FILES = {"configuration.md": configuration, "cli.md": commands, "status.schema.json": schema}
+def events() -> str:
+    """docs/events.md: events and drop reasons of the core and of this repository's plugins."""
+    owners: list[tuple[str, Iterable[type[Event]], Mapping[str, str]]] = [("The core", core_events(), CORE_REASONS)]
+    for name, plugin in sorted(PLUGINS.items()):
+        told, reasons = getattr(plugin, "EVENTS", ()), getattr(plugin, "DROP_REASONS", {})
+        if told or reasons:
+            owners.append((f"The plugin {name}", told, {f"{name}.{reason}": reasons[reason] for reason in reasons}))
+    parts = [NOTE, EVENTS]
+    for title, told, reasons in owners:
+        parts.append(f"## {title}\n")
+        if told:
+            rows = [f"| `{name_of(each)}` | {_level(each)} | {_fields(each)} | {_meaning(each)} |" for each in told]
+            parts.append("| event | level | fields | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n")
+        if reasons:
+            rows = [f"| `{reason}` | {cell(text)} |" for reason, text in reasons.items()]
+            parts.append("| drop reason | meaning |\n|---|---|\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _level(event: type[Event]) -> str:
+    return logging.getLevelName(level_of_type(event)).lower()
+
+
+def _fields(event: type[Event]) -> str:
+    return ", ".join(f"`{field.name}`" for field in dataclasses.fields(event) if field.name != "at")
+
+
+def _meaning(event: type[Event]) -> str:
+    """The docstring on one line. A dataclass without one has its signature there, which tells nobody anything."""
+    text = inspect.cleandoc(event.__doc__ or "")
+    if text.startswith(f"{event.__name__}("):
+        raise SystemExit(f"{event.__name__} needs a docstring that says what it means")
+    return cell(text)
+
+
+FILES = {"events.md": events, "configuration.md": configuration, "cli.md": commands, "status.schema.json": schema}
 
 if __name__ == "__main__":
     for name, make in FILES.items():

@@ -31,6 +31,8 @@ class InstanceStarted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceStopping(Event):
+    """Somebody or something asked for the end; sessions are told next."""
+
     reason: str
 
 
@@ -64,6 +66,8 @@ class AttemptRefused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionOpened(Event):
+    """Server: a client was let in, and has its addresses."""
+
     session: str
     principal: str
     source: str
@@ -72,6 +76,8 @@ class SessionOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionResumed(Event):
+    """Server: a session came back on a new link, with its addresses."""
+
     session: str
     principal: str
     source: str
@@ -89,6 +95,8 @@ class SessionParked(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionChanged(Event):
+    """The grant of a session is another one: `what` says which part."""
+
     session: str
     principal: str
     what: str
@@ -106,6 +114,8 @@ class SessionClosed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PathChanged(Event):
+    """A link goes another way: addresses of both ends in the underlay, or what fits through."""
+
     session: str
     local: str
     remote: str
@@ -144,6 +154,8 @@ class ConnectFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Disconnected(Event):
+    """Client: a connection that had been up is gone."""
+
     server: str
     reason: str
 
@@ -159,6 +171,8 @@ class PluginFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceRestarted(Event):
+    """A plugin's service ended; it begins anew after `again_in` seconds."""
+
     plugin: str
     service: str
     error: str

@@ -23,7 +23,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "cli.md", "status.schema.json"])
+@pytest.mark.parametrize("name", ["configuration.md", "cli.md", "status.schema.json", "events.md"])
 def test_the_committed_file_is_what_the_code_says(generate: ModuleType, name: str) -> None:
     made = generate.FILES[name]()
     assert (DOCS / name).read_text() == made, f"docs/{name} is stale: run `.venv/bin/python docs/generate.py`"

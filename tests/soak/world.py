@@ -28,7 +28,8 @@ RESUME_WINDOW = 2.0
 # Who was killed is missed soon.
 SOON = {"idle_timeout": 6.0, "keepalive": 1.0}
 # Mbit/s each way: enough to keep the loop busy, little enough for the tests that run beside it.
-RATE, PLAIN_RATE = 60, 4
+RATE = int(os.environ.get("VPNRS_SOAK_RATE", "25"))
+PLAIN_RATE = 4
 
 
 @dataclass

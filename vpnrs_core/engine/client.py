@@ -20,11 +20,14 @@ from vpnrs_core.engine.tunnel import ClientSideLink, Tunnel
 from vpnrs_core.errors import AuthRejected, HostError, PeerError, PluginError, VpnrsError
 from vpnrs_core.events import Connected, ConnectFailed, Disconnected
 from vpnrs_core.interfaces import (
+    Address,
     Aims,
     ClientHalf,
     ClientRequest,
     Code,
+    Expected,
     LinkControl,
+    Network,
     Refuse,
     ResumeTicket,
     RetryClass,
@@ -39,6 +42,10 @@ if TYPE_CHECKING:
     from vpnrs_core.engine.instance import Instance
 
 log = logging.getLogger("vpnrs.client")
+
+
+# Routes that `vpnrs doctor --live` looks up.
+_MOST_PROBES = 16
 
 
 class Client:
@@ -325,6 +332,22 @@ class Client:
 
     # Status
 
+    def expected(self) -> Expected:
+        """The session's addresses and routes, the way to the server, and what it pushed."""
+        outside = [network.network_address for network in self._tunnel.underlay() if network.num_addresses == 1]
+        record = self._tunnel.record
+        if record is None:
+            return Expected(outside=outside)
+        granted = record.granted
+        families = {address.version for address, _ in granted.addresses}
+        return Expected(
+            own=granted.addresses,
+            inside=[_inside(route) for route in self._tunnel.routes][:_MOST_PROBES],
+            outside=outside,
+            echo=[address for address in granted.server_addresses if address.version in families],
+            dns=granted.dns if self._config.accept_dns else (),
+        )
+
     def samples(self) -> Iterable[Sample]:
         since = self._connected_at
         yield _gauge("vpnrs_connected", "1 while the tunnel is up, else 0", since is not None)
@@ -367,6 +390,11 @@ class Client:
 
 def _gauge(name: str, help: str, value: float) -> Sample:
     return Sample(name, "gauge", "seconds" if name.endswith("_seconds") else "", help, {}, float(value))
+
+
+def _inside(network: Network) -> Address:
+    """An address of a network that hardly anything else has a route of its own to."""
+    return network[network.num_addresses // 3]
 
 
 _ADVICE = {

@@ -19,6 +19,7 @@ from vpnrs_core.engine.status import (
     SummaryStatus,
     summary_of,
 )
+from vpnrs_core.engine.walk import Walk
 from vpnrs_core.errors import ConfigError
 from vpnrs_core.interfaces import ControlRequest
 
@@ -29,6 +30,7 @@ class Controlled(Protocol):
     def status(self) -> dict[str, Any]: ...
     def stop(self, reason: str) -> None: ...
     async def reload(self) -> Reloaded: ...
+    async def walk(self) -> Walk: ...
 
 
 def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
@@ -46,6 +48,9 @@ def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
             logging.getLogger(LOGGER).info("logging: level %s, format %s", level, style)
         return LogState(level=level, format=style)
 
+    async def walk(_: StatusRequest) -> Walk:
+        return await instance.walk()
+
     async def stop(_: StopRequest) -> Stopping:
         instance.stop("vpnrs stop")
         return Stopping(pid=os.getpid())
@@ -56,6 +61,7 @@ def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
     return {
         "core.status": ControlRequest("status", StatusRequest, status, True),
         "core.summary": ControlRequest("summary", StatusRequest, summary, True),
+        "core.walk": ControlRequest("walk", StatusRequest, walk, True),
         "core.log": ControlRequest("log", LogRequest, log, False),
         "core.reload": ControlRequest("reload", ReloadRequest, reload, False),
         "core.stop": ControlRequest("stop", StopRequest, stop, False),

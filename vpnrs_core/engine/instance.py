@@ -28,15 +28,18 @@ from vpnrs_core.engine.needs import merge_needs
 from vpnrs_core.engine.reload import Reloaded, applies_live, differences, line, taking_over
 from vpnrs_core.engine.server import Server
 from vpnrs_core.engine.services import ServiceRunner
+from vpnrs_core.engine.status import InstanceStatus
 from vpnrs_core.engine.vitals import Vitals
+from vpnrs_core.engine.walk import Walk, walk
 from vpnrs_core.errors import ConfigError, HostError, VpnrsError
 from vpnrs_core.events import InstanceStarted, InstanceStopping
 from vpnrs_core.host.guard import Guard
+from vpnrs_core.host.live import look
 from vpnrs_core.host.notify import Notifier
 from vpnrs_core.host.rundir import RunDir
 from vpnrs_core.host.setup import HostSetup
 from vpnrs_core.host.tun import Tun
-from vpnrs_core.interfaces import Address, ControlRequest, HostNeeds, Sample, Seen, Session, Store
+from vpnrs_core.interfaces import Address, ControlRequest, Expected, HostNeeds, Sample, Seen, Session, Store
 from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
 from vpnrs_core.plugins.load import Plugins, load_plugins
 from vpnrs_core.plugins.manager import call_each
@@ -65,6 +68,9 @@ class Role(Protocol):
 
     def status(self) -> Mapping[str, Any]:
         """Fields of engine.status.InstanceStatus: state, and server or client."""
+
+    def expected(self) -> Expected:
+        """What must hold of the host and answer through the tunnel, for `vpnrs doctor --live`."""
 
 
 class Instance:
@@ -281,6 +287,12 @@ class Instance:
 
     async def add_link(self, transport: str, where: str, via: str | None) -> None:
         raise HostError(f"a second link to {where} cannot be added: this release carries one link a session")
+
+    async def walk(self) -> Walk:
+        """Why traffic does not flow: the path up to the first thing that is wrong."""
+        probes = Expected() if self._part is None else self._part.expected()
+        facts = await look(self.tun.name, probes)
+        return walk(InstanceStatus.model_validate(self.status()), facts, probes)
 
     def _tun_mtu(self) -> int:
         """A client's grant may have made it smaller than configured."""

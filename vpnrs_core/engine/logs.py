@@ -47,14 +47,19 @@ def _plain(value: Any) -> Any:
 
 
 def level_of(event: Event) -> int:
-    """The log level that an event's type has. A plugin's own type may say it as LEVEL."""
-    if isinstance(level := getattr(type(event), "LEVEL", None), int):
+    """The log level that an event's type has."""
+    return level_of_type(type(event))
+
+
+def level_of_type(event: type[Event]) -> int:
+    """A plugin's own type may say it as LEVEL."""
+    if isinstance(level := getattr(event, "LEVEL", None), int):
         return level
-    if isinstance(event, _ERRORS):
+    if issubclass(event, _ERRORS):
         return logging.ERROR
-    if isinstance(event, _WARNINGS):
+    if issubclass(event, _WARNINGS):
         return logging.WARNING
-    return logging.DEBUG if isinstance(event, _DETAILS) else logging.INFO
+    return logging.DEBUG if issubclass(event, _DETAILS) else logging.INFO
 
 
 def log_event(event: Event) -> None:

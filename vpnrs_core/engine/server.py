@@ -21,7 +21,9 @@ from vpnrs_core.interfaces import (
     Connection,
     Contribution,
     Door,
+    Expected,
     Listener,
+    Network,
     Refuse,
     Sample,
     Session,
@@ -31,6 +33,12 @@ from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
 
 if TYPE_CHECKING:
     from vpnrs_core.engine.instance import Instance
+
+
+def overlaps(one: Network, other: Network) -> bool:
+    """Also for networks of different versions."""
+    return one.version == other.version and one.overlaps(other)
+
 
 FINGERPRINT_KEY = "core/fingerprint_key"
 # Seconds that peers may take to hear that the server stops.
@@ -201,6 +209,19 @@ class Server:
         ]
         rates = vitals.rates(running.peer, running.peer.counters)
         return session_status(running.record, running.peer, now - running.opened_at, links, rates)
+
+    def expected(self) -> Expected:
+        """The server's own addresses, one client, and that what is behind this host can be reached."""
+        active = [r.record for r in self._live.running.values() if r.links] if self._live is not None else []
+        leases = tuple(active[0].leases) if active else ()
+        pools = self._allocator.prefixes
+        beyond = [r for r in self._config.session.routes if not any(overlaps(r, pool) for pool in pools)]
+        return Expected(
+            own=self._allocator.server_addresses,
+            inside=leases,
+            echo=leases,
+            forwards=frozenset(route.version for route in beyond),
+        )
 
     # The TUN's MTU
 

@@ -28,7 +28,7 @@ from vpnrs_core.interfaces.context import Context, Counter, Gauge, Histogram, Sa
 from vpnrs_core.interfaces.control import ControlRequest
 from vpnrs_core.interfaces.engine import EngineConnection, EngineEvent, QuicEngine, QuicSettings
 from vpnrs_core.interfaces.grant import Contribution, GrantContributor, Principal, Rate
-from vpnrs_core.interfaces.host import Finding, HostNeeds
+from vpnrs_core.interfaces.host import Expected, Finding, HostNeeds, LiveFacts
 from vpnrs_core.interfaces.plugin import Files, Provision, VpnrsPlugin
 from vpnrs_core.interfaces.protocol import (
     ClientLink,
@@ -111,6 +111,7 @@ __all__ = [
     "Door",
     "EngineConnection",
     "EngineEvent",
+    "Expected",
     "Files",
     "Finding",
     "Gate",
@@ -126,6 +127,7 @@ __all__ = [
     "LinkControl",
     "LinkScheduler",
     "Listener",
+    "LiveFacts",
     "Matches",
     "Network",
     "Observer",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vpnrs_core.interfaces.common import Address, Network
@@ -27,3 +27,33 @@ class Finding:
 
     level: Literal["error", "warning"]
     text: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a running instance wants to know of its host. `own`: addresses that the TUN must have, with their prefix
+    lengths; `inside`: addresses that the kernel must send into the TUN; `outside`: those that it must not; `echo`: who
+    should answer a ping through the tunnel; `dns`: resolvers that should answer; `forwards`: IP versions that this host
+    must forward."""
+
+    own: Sequence[tuple[Address, int]] = ()
+    inside: Sequence[Address] = ()
+    outside: Sequence[Address] = ()
+    echo: Sequence[Address] = ()
+    dns: Sequence[Address] = ()
+    forwards: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class LiveFacts:
+    """What was found. `mtu` is the TUN's in bytes, 0: there is none. `ways`: the interface that packets to an address
+    leave by, "": there is no route. `echoes` and `resolvers`: seconds until the answer, None: there was none, or why it
+    could not be tried."""
+
+    up: bool = False
+    mtu: int = 0
+    addresses: frozenset[Address] = frozenset()
+    ways: Mapping[Address, str] = field(default_factory=dict)
+    forwarding: Mapping[int, bool] = field(default_factory=dict)
+    echoes: Mapping[Address, float | str | None] = field(default_factory=dict)
+    resolvers: Mapping[Address, float | str | None] = field(default_factory=dict)

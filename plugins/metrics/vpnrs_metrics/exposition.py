@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,20 @@ from vpnrs_metrics.families import families, session_families
 SCRAPE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 
+# With so many sessions the text is made beside the loop.
+_MANY = 20
+
+
+class _Collected:
+    """What was read in the loop, for a registry to write down."""
+
+    def __init__(self, found: Sequence[Metric]) -> None:
+        self._found = found
+
+    def collect(self) -> Sequence[Metric]:
+        return self._found
+
+
 class Exposition:
     """Reads the instance when asked. It keeps nothing between two scrapes, so nothing outlives what it describes."""
 
@@ -22,25 +37,26 @@ class Exposition:
         self._ctx = ctx
         self._sessions = sessions
         self._most = max_sessions
-        self._seconds = ctx.histogram("scrape_seconds", "time of the loop that a scrape takes", SCRAPE_BOUNDS)
-        self._found: Sequence[Mapping[str, Any]] = ()
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._seconds = ctx.histogram("scrape_seconds", "time that a scrape takes", SCRAPE_BOUNDS)
 
-    def collect(self) -> Iterator[Metric]:
-        """For the registry."""
+    def _collect(self, sessions: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
         yield from families(self._ctx.samples())
         if self._sessions:
-            yield from session_families(self._found, self._most)
+            yield from session_families(sessions, self._most)
 
     async def text(self, accept: str = "") -> tuple[bytes, str]:
         """→ the body and its content type: OpenMetrics where the header `Accept` asks for it, else the older text."""
         found = await self._read_sessions() if self._sessions else ()
         began = self._ctx.now()
-        self._found = found
         encode, content_type = choose_encoder(accept)
-        body: bytes = encode(self._registry)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collected(list(self._collect(found))))
+        ProcessCollector(registry=registry)
+        if len(found) < _MANY:
+            body: bytes = encode(registry)
+        else:
+            # Text of thousands of series takes tenths of a second, in which packets would wait.
+            body = await asyncio.to_thread(encode, registry)
         self._seconds.observe(self._ctx.now() - began)
         return body, content_type
 

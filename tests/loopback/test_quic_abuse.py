@@ -292,6 +292,22 @@ async def test_spent_cpu_budget_drops_strangers_and_not_the_authenticated(serve,
     await server.until(lambda: got == [b"mine"])
 
 
+async def test_who_has_proven_its_address_goes_first_when_time_is_short(serve, stranger):
+    server = await serve(retry_threshold=0)
+    proven, flood = stranger(server), stranger(server, "127.0.0.2")
+    engine = AioquicEngine().client(QuicSettings(is_client=True, alpns=("a",)))
+    engine.connect(server.address, time.monotonic())
+    proven.send(engine.transmit(time.monotonic())[0][0][0])
+    engine.receive(await proven.answer(), 1350, server.address, time.monotonic())
+    budget = server.driver._budget
+    budget.spend(0.9 * budget._most)
+    flood.send(flood.initial())
+    await server.until(lambda: server.dropped["no_budget"] == 1)
+    assert flood.hear() == []
+    proven.send(engine.transmit(time.monotonic())[0][0][0])
+    await server.until(lambda: server.driver.admission.total == 1)
+
+
 async def test_handshakes_use_up_the_budget(serve, stranger):
     server = await serve(unauthenticated_cpu=0.001)
     one = stranger(server)

@@ -25,6 +25,16 @@ def test_handshakes_under_way_may_overdraw_and_new_ones_may_not():
     assert not budget.left(0.0, new=False)
 
 
+def test_a_quarter_is_kept_for_who_has_proven_its_address():
+    budget = CpuBudget(0.2, now=0.0)
+    budget.spend(0.29)
+    assert budget.left(0.0)
+    assert budget.plenty
+    budget.spend(0.02)
+    assert budget.left(0.0)
+    assert not budget.plenty
+
+
 def test_a_long_quiet_time_saves_no_more_than_the_bucket():
     budget = CpuBudget(0.5, now=0.0)
     assert budget.left(10_000.0)

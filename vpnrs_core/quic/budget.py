@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum
-from ipaddress import IPv6Address, ip_address
 
 from vpnrs_core.interfaces.common import Seconds
+from vpnrs_core.quic.packets import packed
 
 # CPU that may be spent at once after a quiet time, in seconds of the budget's own rate.
 _BURST = 2.0
+# The part of the bucket that is kept for those who have proven their address.
+_KEPT = 0.25
+_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class CpuBudget:
@@ -32,6 +35,12 @@ class CpuBudget:
         self._at = now
         return self._tokens > (0.0 if new else -self._most / 2)
 
+    @property
+    def plenty(self) -> bool:
+        """Whether there is more than what is kept for new connections whose address is proven: without it, first
+        packets from forged sources would keep them out. As of the last `left`."""
+        return self._tokens > _KEPT * self._most
+
 
 class Verdict(Enum):
     """What becomes of the first packet of an unknown connection."""
@@ -43,11 +52,10 @@ class Verdict(Enum):
 
 def source_prefix(host: str) -> bytes:
     """What counts as one source: an IPv4 address, IPv4-mapped ones included, or the /64 of an IPv6 address."""
-    address = ip_address(host.partition("%")[0])
-    if isinstance(address, IPv6Address):
-        mapped = address.ipv4_mapped
-        return address.packed[:8] if mapped is None else mapped.packed
-    return address.packed
+    address = packed(host)
+    if len(address) == 4:
+        return address
+    return address[12:] if address.startswith(_MAPPED) else address[:8]
 
 
 class Admission:

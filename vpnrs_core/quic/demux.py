@@ -97,8 +97,10 @@ class Gatehouse:
         self.dropped: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
 
-    def judge(self, data: bytes, address: SocketAddress, now: Seconds) -> Accepted | Reply | None:
-        """None: drop it (counted by reason)."""
+    def judge(
+        self, data: bytes, address: SocketAddress, now: Seconds, *, only_proven: bool = False
+    ) -> Accepted | Reply | None:
+        """None: drop it (counted by reason). `only_proven`: there is no time but for those whose address is proven."""
         if not data[0] & 0x80:
             self.dropped["unknown_connection"] += 1
             return None
@@ -114,6 +116,9 @@ class Gatehouse:
             self.dropped["malformed"] += 1
             return None
         if header.version != VERSION_1:
+            if only_proven:
+                self.dropped["no_budget"] += 1
+                return None
             self.answered["version_negotiation"] += 1
             return Reply(version_negotiation(header, self._random))
         if not header.is_initial or len(header.destination) < ID_LENGTH:
@@ -122,6 +127,9 @@ class Gatehouse:
         original: bytes | None = None
         if header.token:
             original = self._tokens.open(header, address, now)
+        if only_proven and original is None:
+            self.dropped["no_budget"] += 1
+            return None
         source = source_prefix(address[0])
         match self._admission.judge(source, address_proven=original is not None):
             case Verdict.DROP:

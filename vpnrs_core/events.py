@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,9 @@ class ConnectionClosed(Event):
 @dataclass(frozen=True, kw_only=True)
 class AttemptRefused(Event):
     """An attempt was refused. `detail` is for the operator and never left the server."""
+
+    # The log shows so many of it only: strangers cause it (engine.logs.Flood).
+    LIMITED: ClassVar[bool] = True
 
     source: str
     method: str

@@ -10,9 +10,19 @@ from vpnrs_auth_token.token import new_token
 from vpnrs_core import events
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.containment import FailureReporter
-from vpnrs_core.engine.logs import LOGGER, change_logging, level_of, log_event, set_up_logging
+from vpnrs_core.engine.logs import (
+    LOGGER,
+    Flood,
+    HumanFormatter,
+    JsonFormatter,
+    change_logging,
+    level_of,
+    log_event,
+    set_up_logging,
+)
 from vpnrs_core.interfaces import Bearer, Body, PeerKey
 from vpnrs_core.interfaces.transport import PeerIdentity
+from vpnrs_core.testkit.clock import Clock
 
 
 @pytest.fixture
@@ -139,3 +149,24 @@ def test_level_and_format_change_while_it_runs(logged):
     assert change_logging("error") == ("error", "json")
     bus.emit(REFUSED)
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_what_strangers_cause_fills_no_disk_and_nothing_is_lost_from_sight(logged):
+    lines = logged("human", *[REFUSED] * 500, events.InstanceStopping(reason="x"))
+    assert len(lines) < 60
+    assert "instance_stopping" in lines[-1]
+    clock = Clock()
+    flood = Flood(clock)
+
+    def shown():
+        record = logging.LogRecord("vpnrs", logging.WARNING, "", 0, "attempt_refused", None, None)
+        record.event = REFUSED
+        return record.unsaid if flood.filter(record) else None
+
+    assert [shown() for _ in range(60)] == [0] * 50 + [None] * 10
+    clock.advance(0.2)
+    assert [shown(), shown()] == [10, None]
+    record = logging.LogRecord("vpnrs", logging.WARNING, "", 0, "attempt_refused", None, None)
+    record.event, record.unsaid = REFUSED, 7
+    assert HumanFormatter().format(record).endswith("unsaid=7")
+    assert json.loads(JsonFormatter().format(record))["unsaid"] == 7

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Literal, TextIO
 
@@ -70,6 +70,34 @@ def log_event(event: Event) -> None:
         logger.log(level, snake_case(type(event).__name__), extra={"event": event})
 
 
+class Flood(logging.Filter):
+    """Strangers cause some events as often as they like, and must not fill a disk: of each type that says so (LIMITED)
+    50 lines come at once and then 5 a second. What was left out is said with the next line, as `unsaid`; it is counted
+    and told to subscribers all the same."""
+
+    BURST, PER_SECOND = 50.0, 5.0
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now = now
+        self._left: dict[str, tuple[float, float]] = {}
+        self._unsaid: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        event = getattr(record, "event", None)
+        if not getattr(type(event), "LIMITED", False):
+            return True
+        kind, now = record.getMessage(), self._now()
+        left, at = self._left.get(kind, (self.BURST, now))
+        left = min(self.BURST, left + (now - at) * self.PER_SECOND)
+        self._left[kind] = (left - 1 if left >= 1 else left, now)
+        if left < 1:
+            self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
+            return False
+        record.unsaid = self._unsaid.pop(kind, 0)
+        return True
+
+
 class HumanFormatter(logging.Formatter):
     """2026-05-01 12:00:00 info session_opened session=… principal=alice"""
 
@@ -79,6 +107,8 @@ class HumanFormatter(logging.Formatter):
         event = getattr(record, "event", None)
         if isinstance(event, Event):
             text += "".join(f" {k}={_quote(v)}" for k, v in event_fields(event).items() if v not in ("", None))
+        if unsaid := getattr(record, "unsaid", 0):
+            text += f" unsaid={unsaid}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text
@@ -92,6 +122,8 @@ class JsonFormatter(logging.Formatter):
         event = getattr(record, "event", None)
         if isinstance(event, Event):
             line |= {"event": record.getMessage(), **event_fields(event)}
+            if unsaid := getattr(record, "unsaid", 0):
+                line["unsaid"] = unsaid
         else:
             line |= {"event": "message", "text": record.getMessage(), "logger": record.name}
         if record.exc_info:
@@ -134,6 +166,7 @@ def set_up_logging(level: str, style: Style, stream: TextIO | None = None) -> lo
     logger = logging.getLogger(LOGGER)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(style))
+    handler.addFilter(Flood())
     logger.handlers = [handler]
     # What the loop itself has to say (a task that failed unseen) is a line like the others.
     logging.getLogger("asyncio").handlers = [handler]

@@ -14,6 +14,7 @@ class AuthFailedInvalidToken(Event):
     """An attempt failed to authenticate. `fingerprint` is empty where the method identifies nothing."""
 
     LEVEL: ClassVar[int] = logging.WARNING
+    LIMITED: ClassVar[bool] = True
 
     fingerprint: str
     source: str

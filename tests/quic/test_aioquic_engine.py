@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from aioquic.quic.rangeset import RangeSet
 
 from vpnrs_core.errors import PluginError
 from vpnrs_core.quic import aioquic_private
@@ -128,3 +129,17 @@ def test_acknowledgements_run_up_no_debt():
     for _ in range(1000):
         pacer.update_after_send(1.0)
     assert pacer.next_send_time(1.1) is None
+
+
+def test_a_first_packet_that_leaves_out_a_lot_is_refused(wire):
+    joined = wire()
+    sender = next(iter(joined.client.engine._connection._crypto_streams.values())).sender
+    size = len(sender._buffer)
+    sender._buffer_start, sender._buffer_stop = 500_000, 500_000 + size
+    sender._pending = RangeSet([range(500_000, 500_000 + size)])
+    joined.leave(joined.client)
+    _, packet, source, to = joined.in_flight[0]
+    joined.arrive(packet, source, to)
+    joined.leave(joined.server)
+    assert joined.server.closed is not None
+    assert "crypto" in joined.server.closed.reason

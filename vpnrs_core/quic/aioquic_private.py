@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from aioquic.quic import connection as aioquic_connection
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicProtocolVersion
@@ -69,6 +70,10 @@ FAST_SPACE = (
 )
 FAST_CRYPTO = ("recv.key_phase", "_update_key_requested")
 FAST_CIPHER = ("aead._aead.encrypt", "aead._aead.decrypt", "aead._iv", "hp._encryptor", "hp._is_chacha20")
+
+# Bytes of a handshake that may be missing before what has come: aioquic would keep 512 KiB for who sends one packet.
+# No chain of certificates is longer than this.
+aioquic_connection.MAX_PENDING_CRYPTO = 64 << 10
 
 # Credit that the pacer keeps: packets, or seconds at the current rate if that is more.
 _BURST_PACKETS = 32

@@ -26,7 +26,15 @@ COMMAND = str(Path(sys.executable).with_name("vpnrs"))
 _TARGET = "10.203.0.1"
 _PORT = 4433
 # One source that opens one session after the other would be held back as a stranger would; here the work is measured.
-_UNHURRIED = ("--set", "quic.unauthenticated_cpu=1.0", "--set", "session.max_sessions=5000")
+_UNHURRIED = tuple(
+    word
+    for setting in (
+        "quic.unauthenticated_cpu=1.0",
+        "session.max_sessions=5000",
+        "session.max_sessions_per_principal=5000",
+    )
+    for word in ("--set", setting)
+)
 
 
 # Why a queue of our own drops: full, waited too long, or the kernel took no more.

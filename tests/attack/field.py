@@ -24,8 +24,8 @@ from vpnrs_core.testkit.tunnel import SERVER4, TunnelNet
 SOURCES = [f"10.200.1.{n}" for n in range(128, 255)]
 SETTINGS: dict[str, Any] = {
     "quic": {"handshake_deadline": 2, "retry_threshold": 8, "max_unauthenticated": 64},
-    "session": {"resume_window": 5, "max_sessions_per_principal": 6},
-    "plugins": {"ratelimit": {"overall": {"failures": 20, "window": 60, "block": 4}}},
+    "session": {"resume_window": 60, "max_sessions_per_principal": 6},
+    "plugins": {"ratelimit": {"overall": {"failures": 20, "window": 60, "block": 600}}},
 }
 # KiB that the server may have kept more than before, after all attacks.
 MOST_KIB = 60_000

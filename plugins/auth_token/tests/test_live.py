@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from pathlib import Path
 
 import pytest
 from vpnrs_auth_token.files import edit_file
@@ -181,3 +182,8 @@ def test_parsing_ignores_white_space_around_a_token(path):
     write(path, entry)
     assert parse_token(f"\n{token.text} ") == token
     assert LiveTokens(path).judge(f"{token.text}\n", WALL).name == "alice"
+
+
+def test_a_file_without_an_end_is_no_tokens_file():
+    with pytest.raises(TokenFileError, match="16 MiB"):
+        LiveTokens(Path("/dev/zero"))

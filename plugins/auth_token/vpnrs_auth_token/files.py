@@ -12,10 +12,16 @@ from pathlib import Path
 
 from vpnrs_auth_token.tokenfile import HEADER, TokenFile, TokenFileError, parse_file
 
+# A hundred thousand tokens. A device or a pipe may have no end.
+MAX_BYTES = 16 << 20
+
 
 def read_text(path: Path) -> str:
-    """Raises TokenFileError when the file is not text, OSError when it cannot be read."""
-    raw = path.read_bytes()
+    """Raises TokenFileError when the file is not text or too long for one of tokens, OSError when it cannot be read."""
+    with path.open("rb") as stream:
+        raw = stream.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise TokenFileError(f"{path}: is longer than 16 MiB. Is this the tokens file?")
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

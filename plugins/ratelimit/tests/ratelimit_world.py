@@ -43,6 +43,9 @@ class Ctx:
     def emit(self, event):
         self.events.append(event)
 
+    def gauge(self, name, help, labels=(), unit=""):
+        return self.registry.gauge("ratelimit", name, help, labels, unit)
+
     def counter(self, name, help, labels=()):
         return self.registry.counter("ratelimit", name, help, labels)
 
@@ -57,6 +60,7 @@ class Gateway:
         self.plugin = Plugin(RateLimitConfig.model_validate(config), self.ctx)
         [self.check] = self.plugin.vpnrs_register_admission_checks()
         self.contributors = self.plugin.vpnrs_register_grant_contributors()
+        [self.service] = self.plugin.vpnrs_register_services()
         self.requests = {r.name: r for r in self.plugin.vpnrs_register_control()}
         self.ids = itertools.count()
 

@@ -1,6 +1,6 @@
 """The contracts of admission checks, grant contributors and control requests."""
 
-from vpnrs_core.testkit.suites import AdmissionSuite, CommandSuite, GrantSuite
+from vpnrs_core.testkit.suites import AdmissionSuite, CommandSuite, GrantSuite, ServiceSuite
 
 
 class TestAdmission(AdmissionSuite):
@@ -15,6 +15,10 @@ class TestObserving(AdmissionSuite):
 class TestPrincipal(GrantSuite):
     plugin = "ratelimit"
     table = {"per_principal": {"attempts": 5}}
+
+
+class TestCount(ServiceSuite):
+    plugin = "ratelimit"
 
 
 class TestStatus(CommandSuite):

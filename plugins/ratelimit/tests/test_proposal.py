@@ -249,8 +249,12 @@ async def test_the_figures_of_the_proposal():
     assert answer["blocks"] == [{"tier": "credential", "who": b"often".hex(), "seconds_left": 900.0, "level": 1}]
     assert answer["top_failing"][0] == {"fingerprint": b"often".hex(), "failures": 5}
     assert answer["figures"]["evictions"] == 0
+    await g.service.count()
+    assert (g.samples()["active_blocks:credential"], g.samples()["active_blocks:global"]) == (1, 0)
     g.clock.advance(900)
     assert (await g.ask("status"))["active_blocks"] == 0
+    await g.service.count()
+    assert g.samples()["active_blocks:credential"] == 0
 
 
 async def test_a_clock_that_is_set_moves_no_block():

@@ -32,6 +32,10 @@ class Figures:
         self._evicted = ctx.counter("evictions", "Entries forgotten because a tier was full.", ["why"])
         self._let_past = ctx.counter("resumes_let_past", "Proven resumes that a block did not stop.", ["tier"])
         self._store_failures = ctx.counter("store_failures", "Attempts for which the store could not be asked.")
+        self._active = ctx.gauge("active_blocks", "Blocks there are, of all servers that share the store.", ["tier"])
+
+    def active(self, tier: str, blocks: int) -> None:
+        self._active.set(blocks, tier)
 
     def failed(self, method: str) -> None:
         self.values.failed_attempts += 1

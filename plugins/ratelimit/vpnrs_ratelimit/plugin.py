@@ -15,10 +15,12 @@ from vpnrs_core.interfaces import (
     GrantContributor,
     Principal,
     Refuse,
+    Service,
 )
 from vpnrs_ratelimit import events
 from vpnrs_ratelimit.config import RateLimitConfig
 from vpnrs_ratelimit.control import Control
+from vpnrs_ratelimit.counting import BlockCount
 from vpnrs_ratelimit.limit import PRINCIPAL, Limit
 
 
@@ -61,6 +63,10 @@ class Plugin:
         if self._limit is None or PRINCIPAL not in self._limit.tiers:
             return []
         return [PrincipalLimit(self._limit)]
+
+    @impl
+    def vpnrs_register_services(self) -> Sequence[Service]:
+        return [] if self._limit is None else [BlockCount(self._limit)]
 
     @impl
     def vpnrs_register_control(self) -> Sequence[ControlRequest]:

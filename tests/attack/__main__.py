@@ -1,10 +1,12 @@
-"""The attacks by hand, as root: python -m tests.attack [NAME ...]. Namespaces only; nothing stays behind."""
+"""The attacks by hand, as root: python -m tests.attack [NAME ...] [--engine qh3].
+
+Namespaces only; nothing stays behind."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import sys
 import time
 
 from tests.attack.cases import CASES, Case
@@ -18,9 +20,14 @@ async def attack(field: Field, case: Case) -> None:
         await case(field, one)
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.attack")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(case.__name__ for case in CASES))
+    parser.add_argument("--engine", default="aioquic", help="the server's QUIC engine; qh3 is a plugin")
+    args = parser.parse_args()
+    names = args.names
     with TunnelNet(clients=2) as net:
-        field = Field(net)
+        field = Field(net, args.engine)
         for case in CASES:
             if not names or case.__name__ in names:
                 began, before = time.monotonic(), field.transfer.bytes
@@ -40,4 +47,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

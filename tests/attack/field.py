@@ -88,9 +88,11 @@ class Transfer:
 class Field:
     """`attacker` dials as often as it likes; `carol` is somebody else with a token, on the attacker's host."""
 
-    def __init__(self, net: TunnelNet) -> None:
+    def __init__(self, net: TunnelNet, engine: str = "aioquic") -> None:
         self.net = net
         net.server.configure(SETTINGS)
+        if engine != "aioquic":
+            net.server.configure({"quic": {"engine": engine}, "plugins": {engine: {}}})
         net.client_ns[1].run("ip", "route", "add", "local", "10.200.1.128/25", "dev", "lo")
         net.up(0)
         self.carol_token = net.new_token("carol").strip()

@@ -118,7 +118,9 @@ class Bench:
         self._net, self._seconds, self._reverse = net, seconds, reverse
 
     def mbit(self) -> float:
-        server = self._net.server_ns.spawn("iperf3", "-s", "-1", "-B", SERVER4, stdout=subprocess.DEVNULL)
+        server = self._net.server_ns.spawn(
+            "iperf3", "-s", "-1", "-B", SERVER4, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             time.sleep(0.3)
             options = ["-R"] if self._reverse else []
@@ -166,6 +168,8 @@ def main() -> int:
     with TunnelNet(clients=2) as net:
         for each in (net.server, net.client):
             each.configure({"quic": {"engine": args.engine}})
+            if args.engine == "qh3":
+                each.configure({"plugins": {"qh3": {}}})
         net.client_ns[1].run("ip", "route", "add", "local", "10.200.1.128/25", "dev", "lo")
         net.up(0)
         return measure(net, args)

@@ -128,6 +128,11 @@ def _warnings(config: Nat64Config, server: ServerConfig) -> Iterator[str]:
             f"push_route is off and {config.prefix} is not in [session] routes, so clients that do not route it "
             f"themselves reach no IPv4 host"
         )
+    if config.masquerade and config.static:
+        yield (
+            "masquerade hides source_ip from the hosts behind, so nobody reaches the ports of "
+            "[[plugins.nat64.static]]. Remove one of them, and with masquerade gone route source_ip to this host"
+        )
     if not server.session.dns:
         yield (
             "no DNS server is pushed ([session] dns): clients find names that have IPv4 addresses only "

@@ -98,6 +98,11 @@ class Nat64Config(pydantic.BaseModel):
         description="IPv4 address (or several) that translated packets come from. Default: the last free address of "
         "the IPv4 pool, reserved. The hosts behind must route it to this server, and it must not be this host's own.",
     )
+    masquerade: bool = Field(
+        False,
+        description="Let what leaves this host bear the host's own address (nftables). Then source_ip may be any "
+        "private address, and nobody needs a route to it; but only clients can begin.",
+    )
     allow_private: bool = Field(
         False,
         description="Translate private IPv4 addresses behind the well-known prefix 64:ff9b::/96 too, which RFC 6052 "

@@ -52,8 +52,10 @@ class Translator:
         server = self._server
         if self._config.source_ip is None:
             self._ctx.log.info("source_ip %s was reserved for NAT64", ", ".join(map(str, self._sources)))
+        own = [IPv4Network(source) for source in self._sources]
         return HostNeeds(
-            to_tun=[IPv4Network(source) for source in self._sources],
+            to_tun=own,
+            masquerade=own if self._config.masquerade else [],
             reserve=reserved(self._sources, server) if server is not None else [],
             forwarding=True,
         )

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import time
 
 import pytest
 
@@ -79,7 +80,7 @@ def ask(near, far, data=b"ask", answer=b"answer"):
     raise TimeoutError(f"{len(answer)} bytes did not come back")
 
 
-def test_tcp_udp_and_pings_of_all_sizes(translated):
+def test_f3_tcp_udp_and_pings_of_all_sizes(translated):
     net = translated()
     assert net.addresses().keys() == {6}
     for size in (56, 1232, 2000, 10_000):
@@ -95,7 +96,7 @@ def test_tcp_udp_and_pings_of_all_sizes(translated):
     assert stats["fragments"] == 0
 
 
-def test_every_hop_shows_itself(translated):
+def test_e6_traceroute_shows_every_hop(translated):
     net = translated()
     client = net.client_ns[0]
     for hops, source in ((1, f"{PREFIX}a58:1"), (2, f"{PREFIX}a63:1")):
@@ -104,7 +105,7 @@ def test_every_hop_shows_itself(translated):
     assert "1 received" in client.run("ping", "-n", "-c1", "-W5", "-t", "3", HOST).stdout
 
 
-def test_closed_ports_are_told(translated):
+def test_s4_closed_ports_are_told(translated):
     net = translated()
     with net.client_ns[0].entered():
         with pytest.raises(ConnectionRefusedError):
@@ -119,7 +120,7 @@ def test_closed_ports_are_told(translated):
 
 
 @pytest.mark.parametrize(("link", "told"), [(1300, 1320), (1000, 1280)])
-def test_a_smaller_mtu_in_the_ipv4_part_is_found(translated, link, told):
+def test_m1_a_smaller_mtu_in_the_ipv4_part_is_found(translated, link, told):
     net = translated(server={"tun": {"mtu": 1400}, "quic": {"max_udp_payload": 1452}}, up=False)
     net.client.configure({"tun": {"mtu": 1400}, "quic": {"max_udp_payload": 1452}})
     # The host does not know of it: its segments are what the client's MSS allows.
@@ -130,28 +131,54 @@ def test_a_smaller_mtu_in_the_ipv4_part_is_found(translated, link, told):
     assert f"mtu {told}" in route
 
 
-def test_a_smaller_mtu_of_the_tunnel_is_found_by_the_host(translated):
+def test_m3_the_host_hears_of_the_tunnels_mtu_and_of_a_path_that_narrows(translated):
+    """The MTU of the tunnel is found by probing, up and down; what the host may send follows it."""
     net = translated()
     near, far = udp_pair(net)
+
+    def fits():
+        """The largest datagram that the host sends without fragments, and that arrives."""
+        for _ in range(20):
+            mtu = far.getsockopt(socket.IPPROTO_IP, 14)  # IP_MTU
+            try:
+                far.send(content(mtu - 28, 5))
+                assert_same(near.recv(65_535), content(mtu - 28, 5), "to the client")
+                return mtu
+            except OSError:
+                continue
+        raise AssertionError("nothing arrives")
+
+    def underlay(mtu):
+        for namespace, interface in ((net.server_ns, "client"), (net.client_ns[0], "server")):
+            namespace.run("ip", "link", "set", interface, "mtu", str(mtu))
+
+    def client_mtu(status):
+        (session,) = status["server"]["sessions"]
+        return session["mtu"]
+
     with near, far:
         peer = ask(near, far)
         far.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
         far.connect(peer)
-        sizes = []
-        for _ in range(10):
-            mtu = far.getsockopt(socket.IPPROTO_IP, 14)  # IP_MTU
-            sizes.append(mtu)
-            try:
-                far.send(content(mtu - 28, 5))
-                assert_same(near.recv(65_535), content(mtu - 28, 5), "to the client")
+        wide = client_mtu(net.server.wait_for("wide", lambda status: client_mtu(status) > 1400))
+        assert far.getsockopt(socket.IPPROTO_IP, 14) == 1500
+        assert fits() == wide - 20
+        underlay(1400)
+        for _ in range(100):  # only what is lost tells
+            far.send(bytes(far.getsockopt(socket.IPPROTO_IP, 14) - 28))
+            if client_mtu(net.server.status()) < wide:
                 break
-            except OSError:
-                continue
-        assert sizes[-1] == 1260
-        assert sizes[0] == 1500
+            time.sleep(0.2)
+        while True:
+            try:
+                near.recv(65_535)
+            except TimeoutError:
+                break
+        assert fits() == client_mtu(net.server.status()) - 20
+    underlay(1500)
 
 
-def test_hairpin_only_where_isolation_is_off(translated):
+def test_s7_hairpin_only_where_isolation_is_off(translated):
     for isolation in (True, False):
         net = translated(clients=2, server={"session": {"isolation": isolation, "dns": ["fd77::1"]}})
         near, far = udp_pair(net, 1, 40_001)
@@ -169,7 +196,7 @@ def test_hairpin_only_where_isolation_is_off(translated):
             assert shown(net, "sessions")["total"] == 3
 
 
-def test_what_a_client_had_goes_with_it(translated):
+def test_s1_what_a_client_had_goes_with_it(translated):
     net = translated()
     near, far = udp_pair(net)
     with near, far:
@@ -187,7 +214,7 @@ def test_what_a_client_had_goes_with_it(translated):
     ping(net.client_ns[0], HOST)
 
 
-def test_after_a_restart_of_the_server_new_flows_pass_and_old_ones_end_cleanly(translated):
+def test_s9_after_a_restart_of_the_server_new_flows_pass_and_old_ones_end_cleanly(translated):
     net = translated()
     with open_socket(net.behind_ns, BEHIND4, socket.SOCK_STREAM) as listener:
         listener.listen(1)
@@ -232,13 +259,18 @@ def test_an_address_of_the_lan_behind_works_with_proxy_arp(translated):
     assert transfer(net, 100_000)[0] == "10.99.0.77"
 
 
-def test_a_private_source_works_behind_the_hosts_own_masquerading(translated):
-    net = translated({"source_ip": "172.31.255.1"}, up=False)
+def test_a_private_source_works_with_masquerade_and_strict_reverse_paths(translated):
     if not shutil.which("nft"):
         pytest.skip("nft is not installed")
-    rules = "add table ip nat; add chain ip nat post { type nat hook postrouting priority 100; }; "
-    rules += 'add rule ip nat post ip saddr 172.31.255.1 oifname "behind" masquerade'
-    net.server_ns.run("nft", rules)
+    net = translated({"source_ip": "172.31.255.1", "masquerade": True}, up=False)
+    net.server_ns.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.default.rp_filter=1")
     net.up()
     assert transfer(net, 100_000)[0] == "10.99.0.1"
-    ping(net.client_ns[0], HOST)
+    for size in (56, 2000, 10_000):
+        ping(net.client_ns[0], HOST, size=size)
+    text = net.client_ns[0].run("ping", "-n", "-c1", "-W2", "-t", "2", HOST, check=False).stdout
+    assert f"From {PREFIX}a63:1 icmp_seq=1 Time exceeded: Hop limit" in text
+    with net.client_ns[0].entered(), pytest.raises(ConnectionRefusedError):
+        socket.create_connection((HOST, 9), 15)
+    net.stop()
+    assert "table" not in net.server_ns.run("nft", "list", "tables").stdout

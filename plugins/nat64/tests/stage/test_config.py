@@ -119,6 +119,9 @@ def test_what_clients_need_beside_it_is_a_warning():
     assert "64:ff9b::/96 is not in [session] routes" in warning
     quiet = server(session={"dns": ["10.77.0.1"], "routes": ["64:ff9b::/96"]})
     assert findings(quiet, push_route=False)["warning"] == []
+    static = [{"protocol": "tcp", "port": 80, "to": "[fd77::5]:80"}]
+    (warning,) = findings(masquerade=True, static=static)["warning"]
+    assert "masquerade hides source_ip" in warning
     (warning,) = findings(server(session={"routes": []}))["warning"]
     assert "no DNS server is pushed" in warning
 
@@ -142,8 +145,9 @@ def test_the_hosts_part_is_declared():
     assert needs.reserve == [IPv4Address("10.77.0.254")]
     assert needs.forwarding
     assert not needs.masquerade
-    outside = Plugin(Nat64Config(source_ip="192.0.2.5"), Ctx())
+    outside = Plugin(Nat64Config(source_ip="192.0.2.5", masquerade=True), Ctx())
     outside.vpnrs_check(server())
+    assert outside.vpnrs_declare_host_needs().masquerade == [ip_network("192.0.2.5/32")]
     assert outside.vpnrs_declare_host_needs().reserve == []
     listed = Plugin(Nat64Config(source_ip="10.77.0.9"), Ctx())
     listed.vpnrs_check(server(reserve=["10.77.0.9"]))

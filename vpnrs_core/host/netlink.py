@@ -31,6 +31,8 @@ _UNICAST: Final = 1
 _LOCAL: Final = 2
 _UNREACHABLE: Final = 7
 _NO_ADDR_GEN: Final = 1  # IN6_ADDR_GEN_MODE_NONE
+# Seconds.
+_DUMP_PATIENCE: Final = 2.0
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})
 
 T = TypeVar("T")
@@ -241,10 +243,16 @@ class Netlink:
         return found
 
     async def _dump(self, what: str) -> list[Any]:
-        try:
-            return await _whole(self._read(what))
-        except NetlinkError as error:
-            raise HostError(f"listing the host's {what} table failed: {os.strerror(error.code)}") from error
+        deadline = asyncio.get_running_loop().time() + _DUMP_PATIENCE
+        while True:
+            try:
+                return await _whole(self._read(what))
+            except NetlinkError as error:
+                # One dump a socket at a time: another is not read to its end yet.
+                if error.code == errno.EBUSY and asyncio.get_running_loop().time() < deadline:
+                    await asyncio.sleep(0.01)
+                    continue
+                raise HostError(f"listing the host's {what} table failed: {os.strerror(error.code)}") from error
 
     async def _read(self, what: str) -> list[Any]:
         return [message async for message in await getattr(self._ipr, what)("dump")]

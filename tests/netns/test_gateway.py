@@ -51,6 +51,7 @@ def net(tunnel, tmp_path):
         "Metadata-Version: 2.1\nName: vpnrs-asking\nVersion: 1.0\nRequires-Dist: vpnrs-core>=0.1,<1\n"
     )
     net = tunnel(behind=True, env={"PYTHONPATH": str(tmp_path)})
+    net.server.configure({"tun": {"mtu": 1280}})
     for pool in (POOL4, POOL6):
         net.behind_ns.run("ip", "-6" if ":" in pool else "-4", "route", "del", pool)
     return net

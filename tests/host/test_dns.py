@@ -122,6 +122,13 @@ async def test_the_file_gets_them_keeps_the_rest_and_gets_its_own_back(etc):
     assert (etc / "resolv.conf").read_text() == BEFORE
 
 
+def test_a_file_with_the_servers_of_another_instance_is_left_to_it(etc):
+    (etc / "resolv.conf").write_text(dns.resolv_conf(BEFORE, ["10.9.0.1"], "other"))
+    change, warning = dns_change(SERVERS, [], "vpnrs0", 7, "work")
+    assert change is None
+    assert "has the servers of vpnrs instance other, so 10.77.0.1, fd77::1 is not asked" in warning
+
+
 async def test_a_file_that_was_not_there_goes_again(etc):
     (etc / "resolv.conf").unlink()
     change, _ = dns_change(SERVERS, [], "vpnrs0", 7, "work")

@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.netns
 
 
-@pytest.mark.parametrize(("how", "each", "least"), [("guard", 1, 140), ("start", 3, 45)], ids=["guard", "start"])
+@pytest.mark.parametrize(("how", "each", "least"), [("guard", 1, 140), ("start", 4, 30)], ids=["guard", "start"])
 def test_killed_at_any_step_the_host_is_as_it_was(netns, tmp_path, how, each, least):
     host, neighbour = netns.namespace("host"), netns.namespace("eth")
     netns.connect(host, neighbour, "10.203.1.0/24", "fd00:203::/64")

@@ -24,6 +24,7 @@ def net(tunnel):
     net.resolv_conf = folder / "resolv.conf"
     net.resolv_conf.write_text(OWN)
     net.server.configure({"session": {"dns": [SERVER4]}})
+    net.client.configure({"accept_dns": True})
     yield net
     shutil.rmtree(folder)
 

@@ -23,6 +23,7 @@ _RESOLVED: Final = "/run/systemd/resolve/"
 # Where systemd-resolved listens: a resolv.conf that names it asks it, however the file came about.
 _STUBS: Final = ("127.0.0.53", "127.0.0.54")
 _SECONDS: Final = 10.0
+_MARK: Final = "# Servers of vpnrs instance "
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ class ResolvConfFile(Change):
 
 def dns_change(
     servers: Sequence[Address], domains: Sequence[str], interface: str, index: int, instance: str
-) -> tuple[Change, str]:
-    """The change that this host's resolver needs, and what to warn of, empty: nothing. Raises HostError."""
+) -> tuple[Change | None, str]:
+    """The change that this host's resolver needs, None: it cannot be made, and what to warn of, empty: nothing."""
     texts = tuple(map(str, servers))
     if asks_resolved() and shutil.which("resolvectl"):
         return LinkDns(interface, index, texts, tuple(domains)), ""
@@ -150,6 +151,10 @@ def dns_change(
     if command is not None and Path(command).resolve().name != "resolvectl":
         return ResolvconfDns(f"tun.{interface}", texts), warning
     before = _read(str(RESOLV_CONF))
+    if (before or "").startswith(_MARK):
+        # Two that put back each other's content would leave the one's for good.
+        owner = (before or "").removeprefix(_MARK).partition(";")[0]
+        return None, f"{RESOLV_CONF} has the servers of vpnrs instance {owner}, so {', '.join(texts)} is not asked"
     return ResolvConfFile(str(RESOLV_CONF), before, resolv_conf(before or "", texts, instance)), warning
 
 
@@ -164,7 +169,7 @@ def asks_resolved() -> bool:
 def resolv_conf(before: str, servers: Sequence[str], instance: str) -> str:
     """`before` with these servers instead of its own, and a line that says whose they are."""
     kept = [line for line in before.splitlines() if not line.lstrip().startswith("nameserver")]
-    lines = [f"# Servers of vpnrs instance {instance}; the former content comes back when it stops."]
+    lines = [f"{_MARK}{instance}; the former content comes back when it stops."]
     return "".join(f"{line}\n" for line in [*lines, *[f"nameserver {server}" for server in servers], *kept])
 
 

@@ -102,6 +102,8 @@ class TunnelNet:
             if n:
                 self._write_client(config, label(n), dialled[n])
             self.clients.append(RunningInstance(namespace, config, self.run_dir, self._env))
+            # /etc is not the namespace's own: pushed servers would go into this machine's resolv.conf.
+            self.clients[n].configure({"accept_dns": False})
 
     def _write_client(self, config: Path, name: str, server: str) -> None:
         token = config.parent / f"{name}.token"

@@ -28,6 +28,7 @@ CORE = (
     "get_timer",
     "handle_timer",
     "handshake_confirmed",
+    "has_events",
     "loss_total",
     "next_event",
     "poll_transmit",

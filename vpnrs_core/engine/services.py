@@ -22,12 +22,14 @@ class ServiceRunner:
         self._services = services
         self._bus = bus
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._keep(plugin, service)) for plugin, service in self._services]
 
     async def stop(self) -> None:
         """Cancel all. One that does not let itself be cancelled is left behind after a while."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -44,6 +46,8 @@ class ServiceRunner:
                 error = "returned"
             except Exception as exc:
                 error = f"{type(exc).__name__}: {exc}"
+            if self._stopping:
+                return  # it swallowed its end, and is not begun again
             if loop.time() - started > STABLE:
                 delay = FIRST_DELAY
             self._bus.emit(ServiceRestarted(plugin=plugin, service=service.NAME, error=error, again_in=delay))

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import json
 import logging
+import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -246,7 +247,16 @@ def _meaning(event: type[Event]) -> str:
     return cell(text)
 
 
-FILES = {"events.md": events, "configuration.md": configuration, "cli.md": commands, "status.schema.json": schema}
+sys.path.insert(0, str(FOLDER))
+import authors  # noqa: E402  beside this file, which is not a package
+
+FILES = {
+    "events.md": events,
+    "configuration.md": configuration,
+    "cli.md": commands,
+    "status.schema.json": schema,
+    **authors.FILES,
+}
 
 if __name__ == "__main__":
     for name, make in FILES.items():

@@ -180,7 +180,8 @@ async def test_a_service_that_raises_is_started_again_and_harms_nobody(bad: Bad,
 async def test_a_service_that_does_not_end_keeps_no_server_from_stopping(bad: Bad, in_process: Any) -> None:
     bad(
         "    @impl\n    def vpnrs_register_services(self): return [Task()]\n"
-        "class Task:\n    NAME = 'task'\n    async def run(self):\n        end = asyncio.get_running_loop().time() + 3\n"
+        "class Task:\n    NAME = 'task'\n    async def run(self):\n"
+        "        end = asyncio.get_running_loop().time() + 3\n"
         "        while asyncio.get_running_loop().time() < end:\n            try: await asyncio.sleep(3)\n"
         "            except asyncio.CancelledError: pass\n"
     )

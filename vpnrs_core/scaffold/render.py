@@ -16,7 +16,7 @@ from vpnrs_core.plugins.kinds import BY_WORD
 _NAME = re.compile(r"[a-z][a-z0-9_]*[a-z0-9]\Z")
 _SUFFIX = ".txt"
 # Kind → what turns it on beyond its table, for the README.
-_CHOOSE: Mapping[str, str] = {
+CHOOSE: Mapping[str, str] = {
     "authenticator": 'A server accepts the method with `[auth] methods = ["{name}"]`, a client uses it with `[auth] '
     'method = "{name}"`; `vpnrs init DIR --auth {name}` writes both.',
     "allocator": 'It is used when `[addresses] allocator = "{name}"`.',
@@ -54,7 +54,7 @@ def project(name: str, kind: str) -> Project:
         "distribution": distribution,
         "summary": f"{title} {BY_WORD[kind].what}.",
         "core": _core_range(),
-        "choose": _CHOOSE.get(kind, "").format(name=name),
+        "choose": CHOOSE.get(kind, "").format(name=name),
         "commands": _commands(name, package) if kind == "command" else "",
     }
     made = {_place(kind, path, package): Template(text).substitute(words) for path, text in _templates(kind).items()}

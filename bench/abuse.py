@@ -3,8 +3,9 @@
     client ── server        a TCP stream through the tunnel, by iperf3
     attacker ────┘          2,000 first packets a second from 127 sources, and handshakes with a bad token
 
-The stream is measured in turn beside the attack and beside an unrelated process that is as busy as the attacker was:
-on two cores the attacker's own work slows everything down, and that is not the server's doing."""
+The stream is measured in turn beside the attack and beside an unrelated process that is as busy as the attacker was: it
+takes as much of a core, and sends as many packets to a socket of the server's host that nobody reads. On two cores the
+attacker's own work, and the kernel's for it, slow everything down; that is not the server's doing."""
 
 from __future__ import annotations
 
@@ -28,10 +29,13 @@ from tests.netns.stranger import Stranger
 from vpnrs_core.interfaces import Refuse
 from vpnrs_core.interfaces.engine import QuicSettings
 from vpnrs_core.quic.aioquic_engine import AioquicEngine
+from vpnrs_core.testkit.traffic import open_socket
 from vpnrs_core.testkit.tunnel import SERVER4, TunnelNet
 
 INITIALS_A_SECOND = 2000
 HANDSHAKES_AT_ONCE = 12
+# Packets that a client sends for a handshake and a refusal.
+PACKETS_A_HANDSHAKE = 8
 LEAST_SHARE = 0.8
 
 
@@ -101,14 +105,21 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def burn(share: float, seconds: float) -> None:
-    """A process that has nothing to do with any of it, and takes that share of a core."""
-    end, slice_ = time.monotonic() + seconds, 0.01
-    while time.monotonic() < end:
-        began, used = time.monotonic(), time.process_time()
+def burn(share: float, packets: float, port: int, seconds: float) -> None:
+    """A process that has nothing to do with any of it, and takes that share of a core, sending included."""
+    ends = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) for _ in SOURCES]
+    for end, source in zip(ends, SOURCES, strict=True):
+        end.bind((source, 0))
+    began, sent, slice_ = time.monotonic(), 0, 0.01
+    while (now := time.monotonic()) < began + seconds:
+        used = time.process_time()
+        while sent < (now - began) * packets:
+            with contextlib.suppress(BlockingIOError):
+                ends[sent % len(ends)].sendto(bytes(1200), ("10.200.1.1", port))
+            sent += 1
         while time.process_time() - used < slice_ * share:
             pass
-        time.sleep(max(0.0, slice_ - (time.monotonic() - began)))
+        time.sleep(max(0.0, slice_ - (time.monotonic() - now)))
 
 
 class Bench:
@@ -132,26 +143,17 @@ class Bench:
             server.wait()
         return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e6
 
-    def beside(self, *child: str) -> tuple[float, dict[str, float]]:
-        """The stream's speed while the child process runs → what the child says of itself."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.abuse", *child], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        process.stdout.readline()  # it begins
-        speed = self.mbit()
-        out, _ = process.communicate(timeout=60)
-        return speed, json.loads(out)
-
-
-def child(args: argparse.Namespace) -> None:
-    seconds = args.seconds + 1.5
-    if args.burn is not None:
-        print("begins", flush=True)
-        burn(args.burn, seconds)
-        print(json.dumps({"cpu": args.burn}))
-        return
-    raise SystemExit("nothing to do")
+    def beside_busy(self, attack: dict[str, float]) -> float:
+        """The stream's speed beside a process as busy as this attack."""
+        packets = attack["initials"] + PACKETS_A_HANDSHAKE * attack["refused"]
+        with open_socket(self._net.server_ns, "10.200.1.1", socket.SOCK_DGRAM) as sink:
+            words = ["--seconds", str(self._seconds), "--burn", str(attack["cpu"]), "--packets", str(packets)]
+            port = str(sink.getsockname()[1])
+            process = self._net.client_ns[1].spawn(sys.executable, "-m", "bench.abuse", *words, "--port", port)
+            time.sleep(1.0)  # it begins
+            speed = self.mbit()
+            process.wait(60)
+        return speed
 
 
 def main() -> int:
@@ -161,9 +163,11 @@ def main() -> int:
     parser.add_argument("--engine", default="auto", help="the tunnel's QUIC engine")
     parser.add_argument("--down", action="store_true", help="from the server to the client")
     parser.add_argument("--burn", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--packets", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.burn is not None:
-        child(args)
+        burn(args.burn, args.packets, args.port, args.seconds + 2.5)
         return 0
     with TunnelNet(clients=2) as net:
         for each in (net.server, net.client):
@@ -184,8 +188,7 @@ def measure(net: TunnelNet, args: argparse.Namespace) -> int:
         speed, attack = asyncio.run(_beside_attack(bench, net, args.seconds + 1.5))
         attacked.append(speed)
         attacks.append(attack)
-        speed, _ = bench.beside("--seconds", str(args.seconds), "--burn", str(attack["cpu"]))
-        busy.append(speed)
+        busy.append(bench.beside_busy(attack))
         print(
             f"turn {turn + 1}: alone {alone[-1]:.0f}, attacked {attacked[-1]:.0f}, busy {busy[-1]:.0f} Mbit/s",
             flush=True,

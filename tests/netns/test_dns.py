@@ -3,7 +3,6 @@
 client ── server            `ip netns exec` mounts /etc/netns/<namespace>/resolv.conf over the client's /etc/resolv.conf
 """
 
-import shutil
 import socket
 import threading
 from pathlib import Path
@@ -20,13 +19,12 @@ OWN = "# the host's own\nnameserver 192.0.2.53\noptions timeout:1 attempts:3\n"
 def net(tunnel):
     net = tunnel()
     folder = Path("/etc/netns") / net.client_ns[0].name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     net.resolv_conf = folder / "resolv.conf"
     net.resolv_conf.write_text(OWN)
     net.server.configure({"session": {"dns": [SERVER4]}})
     net.client.configure({"accept_dns": True})
-    yield net
-    shutil.rmtree(folder)
+    return net
 
 
 class Responder(threading.Thread):

@@ -17,6 +17,7 @@ def net(tunnel):
     made.server.configure(
         {"session": {"routes": list(BEHIND_NETWORKS), "dns": [BEHIND4]}, "forwarding": {"enable": True}}
     )
+    made.client.configure({"accept_dns": True})
     return made.up()
 
 

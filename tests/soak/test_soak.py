@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -35,12 +36,14 @@ def soak():
         pytest.skip(why)
     if binary() is None:
         pytest.skip("prometheus is not here; `make test` takes it out of Debian's package")
+    if missing := [name for name in ("nft", "iperf3") if shutil.which(name) is None]:
+        pytest.skip(f"{', '.join(missing)} is missing; `make test` installs it")
     with TunnelNet(clients=3) as net:
         soak = Soak(net)
         try:
             soak.run(SECONDS)
             # What the visitors that were killed left is given back by itself.
-            soak.net.server.wait_for("two sessions", lambda status: len(status["server"]["sessions"]) == 2, 30.0)
+            soak.net.server.wait_for("two sessions", lambda status: len(status["server"]["sessions"]) == 2, 60.0)
             yield soak
         except BaseException:
             print("\n".join(f"--- {name}\n{text[-4000:]}" for name, text in net.logs()))

@@ -26,7 +26,9 @@ TOKEN = "soak-token-of-the-test"
 METRICS_PORT = 9464
 RESUME_WINDOW = 2.0
 # Who was killed is missed soon.
-SOON = {"idle_timeout": 6.0, "keepalive": 1.0}
+SOON = {"idle_timeout": 10.0, "keepalive": 2.0}
+# Seconds for a start beside other tests.
+PATIENCE = 60.0
 # Mbit/s each way: enough to keep the loop busy, little enough for the tests that run beside it.
 RATE = int(os.environ.get("VPNRS_SOAK_RATE", "25"))
 PLAIN_RATE = 4
@@ -52,13 +54,15 @@ class Soak:
         # Two threads ask instances: neither may see the variable change under it.
         os.environ[BASE_VARIABLE] = str(net.run_dir)
         self._configure()
-        net.start_server()
+        net.remember()
+        net.server.start()
+        net.server.wait_state("listening", PATIENCE)
         for namespace in (net.server_ns, *net.client_ns):
             kernel.watch(namespace, server=namespace is net.server_ns)
         for client in (net.clients[0], net.clients[2]):
             client.start()
         for client in (net.clients[0], net.clients[2]):
-            client.wait_state("connected")
+            client.wait_state("connected", PATIENCE)
         targets = {"server": f"10.200.0.1:{METRICS_PORT}", "client": f"127.0.0.1:{METRICS_PORT}"}
         self.prometheus = Prometheus(net.client_ns[0], net.directory / "prometheus", targets, TOKEN)
         self.prometheus.wait()
@@ -125,7 +129,7 @@ class Soak:
         visitor, namespace = self.net.clients[1], self.net.client_ns[1]
         while not self._over.is_set():
             visitor.start()
-            visitor.wait_state("connected")
+            visitor.wait_state("connected", PATIENCE)
             ping(namespace, SERVER4, count=3)
             self.seen.visits += 1
             if self.seen.visits % 3 == 0:

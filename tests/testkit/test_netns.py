@@ -1,12 +1,14 @@
 """Namespaces come, hold what was asked for, and go."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from vpnrs_core.errors import HostError
-from vpnrs_core.testkit.netns import Topology
+from vpnrs_core.testkit.netns import RESOLV_CONFS, Topology
 
 pytestmark = pytest.mark.netns
 
@@ -92,3 +94,16 @@ def test_a_snapshot_sees_what_was_left_behind(netns, command, section):
     assert before.differences(here.snapshot()) == []
     here.run(*command.split())
     assert any(text.startswith(section) for text in before.differences(here.snapshot()))
+
+
+def test_the_machines_resolv_conf_is_out_of_reach(netns):
+    """A client that is pushed DNS servers writes /etc/resolv.conf: it must be the namespace's."""
+    machine = Path("/etc/resolv.conf").read_text()
+    namespace = netns.namespace("a")
+    if os.geteuid() or not os.access("/etc/netns", os.W_OK):
+        pytest.skip("not root of the machine")
+    namespace.run("sh", "-c", "echo nameserver 192.0.2.99 > /etc/resolv.conf")
+    assert namespace.run("cat", "/etc/resolv.conf").stdout == "nameserver 192.0.2.99\n"
+    assert Path("/etc/resolv.conf").read_text() == machine
+    netns.close()
+    assert not (RESOLV_CONFS / namespace.name).exists()

@@ -16,6 +16,7 @@ import contextlib
 import ctypes
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -33,6 +34,8 @@ _CLONE_NEWNET = 0x40000000
 # Seconds that a process in a namespace has between SIGTERM and SIGKILL.
 _GRACE = 3.0
 _READY_WAIT = 5.0
+# Where `ip netns exec` looks for files of a namespace.
+RESOLV_CONFS = Path("/etc/netns")
 
 
 class Namespace:
@@ -125,6 +128,7 @@ class Topology:
         named.create(name)
         made = Namespace(name)
         self.namespaces.append(made)
+        _give_resolv_conf(name)
         _ip("-n", name, "link", "set", "dev", "lo", "up")
         with made.entered():
             for scope in ("all", "default"):
@@ -170,6 +174,7 @@ class Topology:
                 named.delete(last.name)
             except Exception as error:
                 failure = failure or error
+            shutil.rmtree(RESOLV_CONFS / last.name, ignore_errors=True)
         atexit.unregister(self.close)
         if failure is not None:
             raise failure
@@ -218,6 +223,16 @@ def enter_user_namespace() -> str | None:
         return f"cannot mount a /run of our own: {os.strerror(ctypes.get_errno())}"
     _ip("link", "set", "dev", "lo", "up")
     return None
+
+
+def _give_resolv_conf(name: str) -> None:
+    """`ip netns exec` mounts it over /etc/resolv.conf: a client that is pushed DNS servers must not write the machine's
+    own, which other tests and everything else on it use."""
+    try:
+        (RESOLV_CONFS / name).mkdir(parents=True, exist_ok=True)
+        (RESOLV_CONFS / name / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+    except PermissionError:
+        pass  # root of a user namespace only: he cannot write the machine's file either
 
 
 def _await_ready(*ends: tuple[Namespace, str]) -> None:

@@ -24,10 +24,11 @@ demo: $(READY) host
 test: $(READY) host $(BIN)/promtool
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
-# Ten minutes under load, with a real Prometheus; its short form is a test. SECONDS=60 for another length.
+# Ten minutes under load, with a real Prometheus; its short form is a test. SECONDS=60 RATE=10 for another.
 soak: SECONDS := 600
+soak: RATE := 60
 soak: $(READY) host $(BIN)/promtool
-	VPNRS_SOAK_SECONDS=$(SECONDS) $(BIN)/python -m pytest -n 0 tests/soak
+	VPNRS_SOAK_SECONDS=$(SECONDS) VPNRS_SOAK_RATE=$(RATE) $(BIN)/python -m pytest -n 0 tests/soak
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -97,7 +97,6 @@ class Soak:
             while time.monotonic() < deadline and self.seen.failure is None:
                 status = self.net.server.status()
                 self.seen.memory.append(status["memory_bytes"])
-                self.seen.sessions |= {session["id"] for session in status["server"]["sessions"]}
                 time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
         finally:
             self._over.set()
@@ -130,6 +129,7 @@ class Soak:
         while not self._over.is_set():
             visitor.start()
             visitor.wait_state("connected", PATIENCE)
+            self.seen.sessions.add(visitor.status()["client"]["session"]["id"])
             ping(namespace, SERVER4, count=3)
             self.seen.visits += 1
             if self.seen.visits % 3 == 0:

@@ -109,7 +109,7 @@ def guided_child(target: str, options: list[str]) -> int:
     import atheris  # type: ignore[import-not-found, unused-ignore]  # not a dependency: only who fuzzes long needs it
 
     # Only what is imported in here reports what of it was reached.
-    with atheris.instrument_imports(include=["vpnrs_core", "vpnrs_auth_token"]):
+    with atheris.instrument_imports(include=["vpnrs_core", "vpnrs_auth_token", "vpnrs_nat64"]):
         from tests.fuzz.targets import TARGETS
     atheris.Setup([sys.argv[0], *options], TARGETS[target])
     atheris.Fuzz()

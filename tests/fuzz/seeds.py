@@ -11,6 +11,7 @@ from vpnrs_auth_token.config import provision
 from vpnrs_auth_token.token import new_token
 from vpnrs_auth_token.tokenfile import HEADER
 
+from tests.fuzz import nat64
 from tests.fuzz.session import granted, wish
 from vpnrs_core.engine import local_protocol
 from vpnrs_core.interfaces import Code, QuicSettings, Refuse
@@ -180,4 +181,5 @@ def seeds() -> dict[str, list[bytes]]:
         "config_files": configurations(),
         "token_files": tokens(),
         "local_messages": local(),
+        "nat64": [listed(packets) for packets in nat64.seeds()],
     }

@@ -11,6 +11,7 @@ from tempfile import gettempdir
 from vpnrs_auth_token.token import TokenError, parse_token
 from vpnrs_auth_token.tokenfile import TokenFileError, parse_file
 
+from tests.fuzz.nat64 import play
 from tests.fuzz.session import OneSession, granted, wish
 from vpnrs_core.builtin.offload import OffloadCodec
 from vpnrs_core.builtin.plain import PlainCodec
@@ -233,11 +234,16 @@ def local_messages(data: bytes) -> None:
         pass
 
 
+def nat64(data: bytes) -> None:
+    """A sequence of packets, from both sides, through the translator."""
+    play(split(data))
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         capsules, messages, server_handshake, client_handshake, datagrams, frames, coalescing, ingress, quic_packets,
-        config_files, token_files, local_messages,
+        config_files, token_files, local_messages, nat64,
     )
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS := $(VENV)/.docs
+BENCHED := $(VENV)/.bench
 # Options of one run: make test TESTS=tests/wire · make bench BENCH="--runs 3" · make bench PEERS=all, openvpn as well
 TESTS ?=
 BENCH ?=
@@ -36,7 +37,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/vpnrs plugins list
 
-bench: $(READY) bench-host
+bench: $(BENCHED) bench-host
 	$(BIN)/python -m bench --peers $(PEERS) $(BENCH)
 	$(BIN)/python -m bench.nat64 $(BENCH_NAT64)
 
@@ -73,6 +74,10 @@ $(BIN)/promtool: | $(READY)
 		echo "Debian's prometheus could not be had: the tests that need it skip" >&2; \
 		rm -rf "$$place"; \
 	fi
+
+$(BENCHED): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
 
 # $(call debian,command=package …): install what is missing, as root on Debian; else say it and go on, for the tests
 # that need it skip with a reason.

@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from bench import congestion, record
+from bench import clients, congestion, page, profile, record
 from bench.figures import AIOQUIC, QH3, RIVAL
 from bench.peers import Peer
 from bench.peers.none import NoTunnel
@@ -23,9 +23,12 @@ from bench.peers.vpnrs import Vpnrs
 from bench.peers.wireguard_go import debian, todays
 from bench.peers.yardstick import Yardstick
 from bench.record import LATEST, Record
-from bench.table import as_table, congestion_table
+from bench.table import as_table, clients_table, congestion_table, profile_table
 from bench.turns import ALWAYS, EVERYTHING, turn
 from vpnrs_core.testkit.netns import unavailable
+
+# Turns that the page is written of; with fewer there is no spread to speak of.
+_ENOUGH = 3
 
 
 def main() -> int:
@@ -52,6 +55,9 @@ def _table(arguments: argparse.Namespace, results: Record, console: Console) -> 
         what = arguments.what or (EVERYTHING if not number and not section["turns"] else ALWAYS)
         good &= turn(peers, what, arguments.seconds, section, results.save, console.print)
     _print(as_table(section))
+    if not (arguments.only or arguments.what) and good and len(section["turns"]) >= _ENOUGH:
+        page.write({**Record.load(page.DATA).sections, **results.sections})
+        console.print(f"written: {page.PAGE}")
     return good
 
 
@@ -66,6 +72,34 @@ def _congestion(arguments: argparse.Namespace, results: Record, console: Console
         good &= congestion.turn(peers, paths, arguments.seconds, section, results.save, console.print)
     _print(congestion_table(section))
     return good
+
+
+def _clients(arguments: argparse.Namespace, results: Record, console: Console) -> bool:
+    section = _section(arguments, results, "clients", [])
+    section.setdefault("rows", [])
+    counts = arguments.clients or clients.COUNTS
+    good = True
+    for engine in ("qh3", "aioquic"):
+        if _wanted(arguments, f"vpnrs, {engine}"):
+            good &= clients.measure(engine, counts, arguments.seconds, section, results.save, console.print)
+    _print(clients_table(section))
+    return good
+
+
+def _profile(arguments: argparse.Namespace, results: Record, console: Console) -> bool:
+    if why := profile.unavailable():
+        raise ValueError(why)
+    section = _section(arguments, results, "profile", [])
+    for engine in ("qh3", "aioquic"):
+        if _wanted(arguments, f"vpnrs, {engine}"):
+            section.setdefault("shares", {})[engine] = profile.profile(Vpnrs(engine), arguments.seconds)
+            results.save()
+    _print(profile_table(section))
+    return True
+
+
+def _wanted(arguments: argparse.Namespace, name: str) -> bool:
+    return not arguments.only or any(word in name for word in arguments.only)
 
 
 def _section(arguments: argparse.Namespace, results: Record, name: str, peers: list[Peer]) -> dict[str, Any]:
@@ -89,7 +123,7 @@ def _peers(arguments: argparse.Namespace, console: Console) -> list[Peer]:
         everyone.append(Yardstick(arguments.yardstick))
     found = []
     for peer in everyone:
-        if arguments.only and not any(word in peer.name for word in arguments.only):
+        if not _wanted(arguments, peer.name):
             continue
         if why := peer.unavailable():
             console.print(f"{peer.name} is left out: {why}")
@@ -107,6 +141,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a TCP stream (default 4)")
     parser.add_argument("--what", action="append", choices=EVERYTHING, help="only this part; may be repeated")
     parser.add_argument("--paths", action="append", metavar="WORD", help="congestion: only paths with WORD in the name")
+    parser.add_argument("--clients", action="append", type=int, metavar="N", help="clients: so many busy ones")
     parser.add_argument("--only", action="append", metavar="WORD", help="peers whose name has WORD; may be repeated")
     parser.add_argument("--peers", choices=("usual", "all"), default="usual", help="all: openvpn as well")
     parser.add_argument("--yardstick", type=Path, metavar="DIR", help="a bare loop to run as well: DIR/loop.py")
@@ -121,6 +156,8 @@ def _arguments() -> argparse.Namespace:
 MATTERS: Mapping[str, Callable[[argparse.Namespace, Record, Console], bool]] = {
     "table": _table,
     "congestion": _congestion,
+    "clients": _clients,
+    "profile": _profile,
 }
 
 if __name__ == "__main__":

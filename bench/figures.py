@@ -50,6 +50,7 @@ FIGURES: Sequence[Figure] = (
     Figure("kib_per_session", "server KiB an idle session, of 1,000", 1),
     Figure("sessions_missed", "of 1,000 idle sessions lost in 35 s", 0),
     Figure("idle_cpu_percent", "server CPU for 1,000 idle sessions, %", 1),
+    Figure("others_cpu_percent", "of the machine used by others meanwhile, %", 0),
 )
 
 

@@ -1,9 +1,10 @@
-"""What processes used: CPU time and resident memory, from /proc."""
+"""What processes used: CPU time and resident memory, from /proc; and what others used of the machine meanwhile."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -25,3 +26,32 @@ def resident(pid: int) -> int:
     """Resident memory in bytes."""
     with open(f"/proc/{pid}/statm") as stream:
         return int(stream.read().split()[1]) * _PAGE
+
+
+@dataclass(frozen=True)
+class Moment:
+    """CPU seconds since the machine's start: all that there was, what processes used, what this one and its ended
+    children did."""
+
+    total: float
+    busy: float
+    own: float
+
+
+def moment() -> Moment:
+    """Now. Interrupts belong to nobody and count as idle."""
+    with open("/proc/stat") as stream:
+        user, nice, system, *rest = map(int, stream.readline().split()[1:9])
+    own = os.times()
+    busy = user + nice + system
+    return Moment(
+        (busy + sum(rest)) / _TICKS,
+        busy / _TICKS,
+        own.user + own.system + own.children_user + own.children_system,
+    )
+
+
+def others_percent(before: Moment, after: Moment) -> float:
+    """The part of the machine that processes of others used meanwhile: what a measurement was disturbed by."""
+    busy = (after.busy - before.busy) - (after.own - before.own)
+    return 100 * max(0.0, busy) / max(after.total - before.total, 1e-9)

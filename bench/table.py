@@ -72,6 +72,46 @@ def congestion_table(section: Mapping[str, Any]) -> Table:
     return table
 
 
+CLIENTS_HEADER = ("engine", "way", "clients", "Mbit/s, all", "Jain's index", "least–most", "server CPU, %", "CPU s/GB")
+
+
+def clients_rows(section: Mapping[str, Any]) -> Iterator[list[str]]:
+    for row in section["rows"]:
+        yield [
+            row["engine"],
+            row["way"],
+            str(row["clients"]),
+            number(row["mbit"], 0),
+            f"{row['jain']:.3f}",
+            f"{row['least']:,.1f}–{row['most']:,.1f}",
+            number(row["server_cpu_percent"], 0),
+            number(row["server_cpu_s_per_gb"], 1),
+        ]
+
+
+def clients_table(section: Mapping[str, Any]) -> Table:
+    table = Table(*CLIENTS_HEADER, title="one server process and many busy clients, one TCP stream each")
+    for row in clients_rows(section):
+        table.add_row(*row)
+    return table
+
+
+def profile_rows(section: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: percent of the time that each end was not waiting, the largest of the first engine first."""
+    ends = [(engine, role, found) for engine, roles in section["shares"].items() for role, found in roles.items()]
+    names = list(dict.fromkeys(name for _, _, found in ends for name in found))
+    header = ["", *(f"{engine}, {'sends' if role == 'client' else 'receives'}" for engine, role, _ in ends)]
+    return header, [[name, *(f"{found.get(name, 0):.0f} %" for _, _, found in ends)] for name in names]
+
+
+def profile_table(section: Mapping[str, Any]) -> Table:
+    header, rows_ = profile_rows(section)
+    table = Table(*header, title="where the time goes, one TCP stream")
+    for row in rows_:
+        table.add_row(*row)
+    return table
+
+
 def number(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}"
 

@@ -8,6 +8,7 @@ from typing import Any
 from bench import measure
 from bench.measure import PARTS, Figures
 from bench.peers import Peer
+from bench.process import moment, others_percent
 from bench.topology import path
 
 # Sessions that the handshakes are counted over; idle ones, and the seconds that they are kept: longer than the silence
@@ -39,6 +40,7 @@ def turn(
     for peer in peers:
         say(f"turn {len(section['turns'])}: {peer.name}")
         figures: Figures = {}
+        before = moment()
         try:
             _one(peer, what, seconds, figures)
         except Exception as error:  # any failure of one peer, whatever it is, must not lose the others' figures
@@ -46,6 +48,7 @@ def turn(
             say(f"  failed: {section['failures'][-1]}")
             good = False
         if figures:
+            figures["others_cpu_percent"] = others_percent(before, moment())
             made[peer.name] = figures
         save()
     return good

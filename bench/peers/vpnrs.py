@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from bench.topology import Ends, wait_for
 from vpnrs_core.testkit.netns import Namespace
 
 COMMAND = str(Path(sys.executable).with_name("vpnrs"))
-_TARGET = "10.203.0.1"
+TARGET = "10.203.0.1"
 _PORT = 4433
 # One source that opens one session after the other would be held back as a stranger would; here the work is measured.
 _UNHURRIED = tuple(
@@ -39,8 +40,10 @@ _UNHURRIED = tuple(
 
 # Why a queue of our own drops: full, waited too long, or the kernel took no more.
 _QUEUES = ("queue_overflow", "queue_delay", "tun_write")
-# As large inside as wireguard-go's 1,420: the path has 1,500, and the datagrams 44 bytes of their own (docs/wire.md).
-_MTU = ("--set", "quic.max_udp_payload=1464", "--set", "tun.mtu=1420")
+# Seconds for a start on a machine that is busy otherwise, and for the MTU to be found out.
+_START, _PROBED = 60.0, 10.0
+_MTU = re.compile(r": (?:vpnrs\S*): .* mtu (\d+) ")
+_FIRST_MTU = 1280
 
 
 class Vpnrs:
@@ -52,7 +55,7 @@ class Vpnrs:
         self.port = _PORT
         self._engine = engine
         named = () if engine == "aioquic" else ("-p", engine)  # the one is built in, another is a plugin
-        self._extra = (*named, *_MTU, *extra)
+        self._extra = (*named, *extra)
 
     def unavailable(self) -> str | None:
         return None if Path(COMMAND).exists() else f"{COMMAND} is missing; make .venv/.ready"
@@ -63,16 +66,17 @@ class Vpnrs:
     @contextmanager
     def tunnel(self, ends: Ends) -> Iterator[Tunnel]:
         with (
-            self._pair(ends) as folder,
-            self._run(ends.server, folder, "server") as server,
-            self._run(ends.client, folder, "client") as client,
+            self.pair(ends) as folder,
+            self.run(ends.server, folder, "server") as server,
+            self.run(ends.client, folder, "client") as client,
         ):
-            wait_for("the tunnel", lambda: _alive(server, client) and reachable(ends, _TARGET))
-            yield Tunnel(_TARGET, (client.pid, server.pid), lambda: _dropped(folder, "client", "server"))
+            wait_for("the tunnel", lambda: _alive(server, client) and reachable(ends, TARGET), _START)
+            _await_mtu(ends)
+            yield Tunnel(TARGET, (client.pid, server.pid), lambda: _dropped(folder, "client", "server"))
 
     def sessions(self, ends: Ends, count: int, hold: float) -> Sessions:
-        with self._pair(ends) as folder, self._run(ends.server, folder, "server", *_UNHURRIED) as server:
-            wait_for("the server's socket", lambda: _alive(server) and _bound(ends))
+        with self.pair(ends) as folder, self.run(ends.server, folder, "server", *_UNHURRIED) as server:
+            wait_for("the server's socket", lambda: _alive(server) and _bound(ends), _START)
             command = [sys.executable, "-m", "bench.handshakes", str(folder / "client.toml"), str(count), self._engine]
             opener = ends.client.spawn(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             try:
@@ -101,7 +105,8 @@ class Vpnrs:
         return Sessions(count / seconds, (resident(pid) - before) / count, missed, 100 * used / hold)
 
     @contextmanager
-    def _pair(self, ends: Ends) -> Iterator[Path]:
+    def pair(self, ends: Ends) -> Iterator[Path]:
+        """What `vpnrs init` writes, in a folder that is removed afterwards."""
         with tempfile.TemporaryDirectory(prefix="vpnrs-bench-") as made:
             folder = Path(made) / "pair"
             ends.server.run(
@@ -112,14 +117,16 @@ class Vpnrs:
             yield folder
 
     @contextmanager
-    def _run(self, namespace: Namespace, folder: Path, role: str, *extra: str) -> Iterator[Any]:
-        """`vpnrs run`, stopped by SIGTERM. What it logged is told when something fails meanwhile."""
-        log = folder / f"{role}.log"
+    def run(self, namespace: Namespace, folder: Path, role: str, *extra: str, name: str | None = None) -> Iterator[Any]:
+        """`vpnrs run`, stopped by SIGTERM. What it logged is told when something fails meanwhile. `name` tells several
+        of one role apart."""
+        name = name or role
+        log = folder / f"{name}.log"
         with ExitStack() as stack:
             stream = stack.enter_context(log.open("w"))
             process = namespace.spawn(
                 COMMAND, "run", str(folder / f"{role}.toml"), "--set", f"quic.engine={self._engine}",
-                *self._extra, *extra, env=_environment(folder, role), stderr=stream,
+                *self._extra, *extra, env=_environment(folder, name), stderr=stream,
             )  # fmt: skip
             try:
                 yield process
@@ -133,6 +140,17 @@ class Vpnrs:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait(15)
+
+
+def _await_mtu(ends: Ends) -> None:
+    """Until both ends have found out what the path carries; a path that carries no more than the first MTU is measured
+    with that."""
+    deadline = time.monotonic() + _PROBED
+    while time.monotonic() < deadline:
+        found = [_MTU.search(end.run("ip", "-o", "link").stdout) for end in (ends.client, ends.server)]
+        if all(one and int(one[1]) > _FIRST_MTU for one in found):
+            return
+        time.sleep(0.1)
 
 
 def _environment(folder: Path, role: str) -> dict[str, str]:

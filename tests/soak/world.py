@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import http.client
 import os
-import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.soak import kernel
+from tests.soak.load import Load
 from tests.soak.prometheus import Prometheus
 from vpnrs_core.host.rundir import BASE_VARIABLE
-from vpnrs_core.testkit.netns import Namespace
 from vpnrs_core.testkit.traffic import ping
 from vpnrs_core.testkit.tunnel import SERVER4, TunnelNet
 
@@ -88,8 +87,8 @@ class Soak:
         """Load for that long; it ends by itself. Raises what went wrong on the way."""
         visitor = threading.Thread(target=self._contained, args=(self._come_and_go,))
         loads = [
-            self._load(self.net.client_ns[0], 5201, seconds, RATE),
-            self._load(self.net.client_ns[2], 5202, seconds, PLAIN_RATE),
+            Load(self.net.client_ns[n], self.net.server_ns, SERVER4, seconds, rate)
+            for n, rate in ((0, RATE), (2, PLAIN_RATE))
         ]
         visitor.start()
         try:
@@ -101,22 +100,10 @@ class Soak:
         finally:
             self._over.set()
             visitor.join(60)
+        for load in loads:
+            load.wait()
         if self.seen.failure is not None:
             raise self.seen.failure
-        for load in loads:
-            output, _ = load.communicate(timeout=60)
-            assert load.returncode == 0, output
-
-    def _load(self, namespace: Namespace, port: int, seconds: float, rate: int) -> subprocess.Popen[Any]:
-        """TCP both ways between this client and the server, through the tunnel."""
-        listening = self.net.server_ns.spawn(
-            "iperf3", "-s", "-1", "-B", SERVER4, "-p", str(port), "--forceflush", stdout=subprocess.PIPE, text=True
-        )
-        assert listening.stdout is not None
-        while "listening" not in listening.stdout.readline():
-            assert listening.poll() is None
-        options = ["-c", SERVER4, "-p", str(port), "-t", str(round(seconds)), "-b", f"{rate}M", "--bidir"]
-        return namespace.spawn("iperf3", *options, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def _contained(self, act: Any) -> None:
         try:

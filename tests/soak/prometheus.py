@@ -60,8 +60,8 @@ class Prometheus:
         while time.monotonic() < deadline:
             try:
                 found = self.query("up")
-            except (OSError, http.client.HTTPException):
-                found = []
+            except (OSError, http.client.HTTPException, ValueError):
+                found = []  # not up yet, or says so in words instead of JSON
             if found and all(sample["value"][1] == "1" for sample in found):
                 return
             time.sleep(0.2)

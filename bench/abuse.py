@@ -158,7 +158,7 @@ class Bench:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.abuse", description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=5, help="turns")
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--engine", default="auto", help="the tunnel's QUIC engine")
     parser.add_argument("--down", action="store_true", help="from the server to the client")
@@ -179,8 +179,22 @@ def main() -> int:
         return measure(net, args)
 
 
+def server_cpu(net: TunnelNet, seconds: float) -> float:
+    """What strangers alone cost: the share of a core that the server's process takes under attack, with no stream."""
+    began, before = time.monotonic(), _cpu_of(net.server.pid)
+    asyncio.run(Attack(net, seconds).run())
+    return (_cpu_of(net.server.pid) - before) / (time.monotonic() - began)
+
+
+def _cpu_of(pid: int) -> float:
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(net: TunnelNet, args: argparse.Namespace) -> int:
     bench = Bench(net, args.seconds, args.down)
+    strangers = server_cpu(net, args.seconds)
     engine = net.server.status()["engine"]
     alone, attacked, busy, attacks = [], [], [], []
     for turn in range(args.runs):
@@ -203,6 +217,7 @@ def measure(net: TunnelNet, args: argparse.Namespace) -> int:
         "share of the one beside it": f"{share:7.2f}, {min(ratios):.2f} to {max(ratios):.2f}; at least {LEAST_SHARE}",
         "first packets a second": f"{found['initials']:7.0f}",
         "handshakes refused a second": f"{found['refused']:7.1f}, and without an answer {found['failed']}",
+        "strangers' share of a core": f"{strangers:7.2f}, at the server, with no stream",
         "the attacker's share of a core": f"{found['cpu']:7.1f}",
         "door": json.dumps(net.server.status()["server"]["door"]),
     }

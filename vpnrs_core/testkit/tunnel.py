@@ -1,10 +1,11 @@
 """A tunnel for tests with real traffic: namespaces for clients, a server and a host behind it, and `vpnrs run` in them.
 
-    client 0 ──(relay)── server ── behind
-    client 1 ──(relay)────┘
+    client 0 ──(relay or router)── server ── behind
+    client 1 ──(relay or router)────┘
 
 Client n reaches the server at 10.200.n.1 and fd00:200:n::1. Through a relay it dials the relay's address instead,
-10.201.n.1, and the relay reaches the server at 10.200.n.1. The host behind is 10.99.0.2 and fd00:99::2.
+10.201.n.1, and the relay reaches the server at 10.200.n.1. A router forwards between the same networks, and the client
+dials the server itself. The host behind is 10.99.0.2 and fd00:99::2.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class TunnelNet:
     """Namespaces and configurations are there after the constructor, nothing runs. Change configurations with
     `server.configure(...)` and `clients[n].configure(...)`, then `up()`; or start instances one by one.
 
+    `router`: a host that forwards, between each client and the server (`router_ns`).
     `relay`: the relay's options (testkit.relay_process), or {} for one that does no harm, None: no relay.
     `underlay`: the IP version between clients and server. `ipv4`, `ipv6`: the pools, None: no pool of that family.
     Every client has a token of its own; its principal is its label: client, client1, client2 …"""
@@ -50,6 +52,7 @@ class TunnelNet:
         ipv6: str | None = POOL6,
         behind: bool = False,
         relay: Mapping[str, float | str] | None = None,
+        router: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
         # Short: the path of a Unix socket has at most 107 bytes.
@@ -58,6 +61,8 @@ class TunnelNet:
         self.net = Topology()
         self.relays: list[RelayProcess] = []
         self._underlay, self._relay, self._env = underlay, relay, env
+        self.router_ns: list[Namespace] = []
+        self._router = router
         self._before: dict[str, Snapshot] = {}
         try:
             self.server_ns = self.net.namespace("server")
@@ -73,6 +78,9 @@ class TunnelNet:
         """Wire client n → what it dials."""
         near = (f"10.200.{n}.0/24", f"fd00:200:{n}::/64")
         address = f"10.200.{n}.1" if self._underlay == 4 else f"fd00:200:{n}::1"
+        if self._router:
+            self._route_between(n, near)
+            return endpoint(address)
         if self._relay is None:
             self.net.connect(self.server_ns, self.client_ns[n], *near)
             return endpoint(address)
@@ -82,6 +90,18 @@ class TunnelNet:
         here = f"10.201.{n}.1" if self._underlay == 4 else f"fd00:201:{n}::1"
         self.relays.append(RelayProcess(relay, endpoint(here), endpoint(address), **self._relay))
         return endpoint(here)
+
+    def _route_between(self, n: int, near: tuple[str, str]) -> None:
+        """A router in between. Its interfaces are named after what they lead to: server, client."""
+        router, far = self.net.namespace(f"router{n}"), (f"10.201.{n}.0/24", f"fd00:201:{n}::/64")
+        self.router_ns.append(router)
+        self.net.connect(self.server_ns, router, *near)
+        self.net.connect(router, self.client_ns[n], *far)
+        router.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        for here, there in zip(near, far, strict=True):
+            gateways = (f"fd00:200:{n}::2", f"fd00:201:{n}::1") if ":" in here else (f"10.200.{n}.2", f"10.201.{n}.1")
+            self.net.add_route(self.server_ns, there, gateways[0])
+            self.net.add_route(self.client_ns[n], here, gateways[1])
 
     def _connect_behind(self, *pools: str | None) -> Namespace:
         behind = self.net.namespace("behind")

@@ -112,6 +112,14 @@ def test_a_path_that_changes_at_any_time_is_followed(before, after, at):
     assert not path.machine.black_holes or after < before
 
 
+def test_a_path_below_the_base_is_used_as_it_is_after_one_round():
+    path = Path(1232).run(0.101)
+    assert path.said[0].size == LEAST
+    path.run(2.0)
+    assert path.said[-1] == Use(1232, settled=True)
+    assert path.machine.phase is Phase.ERROR
+
+
 def test_a_black_hole_is_noticed_within_three_rounds():
     path = Path(MOST).run(1.0)
     path.size = 1372

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from vpnrs_core.builtin.halves import HalvesCodec
 from vpnrs_core.builtin.memory import MemoryStore
 from vpnrs_core.builtin.offload import OffloadCodec
 from vpnrs_core.builtin.plain import PlainCodec
@@ -56,7 +57,7 @@ class Builtin:
 
     @impl
     def vpnrs_register_datagram_codecs(self) -> Sequence[PacketCodec]:
-        return [OffloadCodec(), SegmentsCodec(), PlainCodec()]
+        return [OffloadCodec(), SegmentsCodec(), PlainCodec(), HalvesCodec()]
 
     @impl
     def vpnrs_register_link_schedulers(self) -> Sequence[LinkScheduler]:

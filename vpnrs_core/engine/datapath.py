@@ -185,10 +185,13 @@ class Datapath:
             if _in_fragments(mtu, link, packet):
                 return
             peer.drops.count("too_big", packet.segments, packet.ip_bytes)
-        elif may_fragment(packet.data):
-            return
+        elif may_fragment(packet.data) or link.searching:
+            return  # a kernel would keep to what a search passes by for ten minutes
+        told = max(SMALLEST_MTU[packet.version], mtu)
+        if told >= packet.largest_segment:
+            return  # it is not for the sender to make smaller packets
         # In the destination's name: a kernel ignores an error that arrives with one of its own addresses as the source.
-        error = packet_too_big(packet, max(SMALLEST_MTU[packet.version], mtu), packet.dst)
+        error = packet_too_big(packet, told, packet.dst)
         if error is not None:
             self.pipeline.icmp(peer, error, now)
 

@@ -83,6 +83,11 @@ class LinkPort:
         """What fits is more than a guess, or will never be."""
         return self.prober is None or self.prober.known
 
+    @property
+    def searching(self) -> bool:
+        """Another size may soon be in use."""
+        return self.prober is not None and not self.prober.judged
+
     def inner_mtu(self) -> int:
         """The largest packets that fit with every codec, and their super-packets segment by segment."""
         return self.max_payload() - self._headroom

@@ -97,7 +97,7 @@ class ServerDriver(Driver):
             case Reply(packet=packet):
                 self._send_group([packet], received.address, received.local)
             case Accepted() as accepted:
-                connection = self._accept(accepted, received.address, len(data), now)
+                connection = self._accept(accepted, received.address, min(len(data), received.segment), now)
                 try:
                     self._first(connection, received, data, now)
                 except Exception as error:

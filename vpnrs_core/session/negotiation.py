@@ -9,7 +9,7 @@ from vpnrs_core.wire.codepoints import PROBE_CONTEXT
 
 PLAIN = "plain"
 PROBE = "probe"
-FIXED_CONTEXTS: Mapping[str, int] = {PLAIN: 0, "offload": 2, "segments": 4, PROBE: PROBE_CONTEXT}
+FIXED_CONTEXTS: Mapping[str, int] = {PLAIN: 0, "offload": 2, "segments": 4, "halves": 6, PROBE: PROBE_CONTEXT}
 FIRST_FREE_CONTEXT = 16
 
 

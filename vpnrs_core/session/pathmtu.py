@@ -247,7 +247,8 @@ class PathMtu:
             self.phase = Phase.SEARCHING
         elif self._failed(self.base):
             self.phase = Phase.ERROR
-        if self.phase is Phase.ERROR or self._failed(self.size):
+        # The base is taken for granted only until something else is known.
+        if self.phase is not Phase.SEARCHING or self._failed(self.size):
             self.size = self._good
         self.size = max(self.size, self._good)
         following = self._next()

@@ -41,6 +41,11 @@ _LONGEST_REASON = 200
 # Bytes of datagrams a turn, four super-packets: what a turn costs besides them is shared, and sparse flows wait for two
 # milliseconds at most at a gigabit.
 MOST_A_TURN = 256 << 10
+# The same while the window is full, and by public calls, which do not tell: where the path drops most of a burst,
+# stream bytes that wait to be sent again would come behind the next ones.
+_MOST_BEYOND = 128 << 10
+# Behind datagrams that wait already: a super-packet as it leaves.
+_ROOM_FOR_MORE = 65_000
 # Seconds without a packet after which a core that raises is given up.
 _LONGEST_STUCK = 5.0
 # qh3's pacing deadlines are microseconds away, and bear on nothing that waits here.
@@ -285,7 +290,7 @@ class Qh3Connection:
             return 0
         core = self._core
         if core is None:
-            return 0 if self._connection.get_send_buffer_size() else MOST_A_TURN - self._waiting_cost
+            return 0 if self._connection.get_send_buffer_size() else _MOST_BEYOND - self._waiting_cost
         if core.get_send_buffer_size() or self._backlog:
             return 0
         in_flight = core.bytes_in_flight
@@ -294,10 +299,14 @@ class Qh3Connection:
             # Acknowledgements are on their way: they end either wait.
             if self._breath.due(self._rtt, now) or self._uncertain.count(in_flight) > MOST_UNCERTAIN:
                 return 0
+            return _MOST_BEYOND - self._waiting_cost
         return MOST_A_TURN - self._waiting_cost
 
     def room(self, now: Seconds) -> int:
-        return max(0, self._budget(now) // (self._largest + self._overhead) * self._largest)
+        budget = self._budget(now)
+        if self._waiting and budget < _ROOM_FOR_MORE:
+            return 0  # a super-packet would be cut for it, and what waits leaves in this turn
+        return max(0, budget // (self._largest + self._overhead) * self._largest)
 
     def send(self, datagrams: Sequence[bytes], now: Seconds) -> int:
         budget, largest, overhead = self._budget(now), self._largest, self._overhead

@@ -136,6 +136,10 @@ def test_a_module_that_is_gone_is_broken_at_import(install: Install, load: Load)
         ("Plugin = 3", "the entry point names 3, not a class; name the class that implements the hooks"),
         ("class Plugin:\n    pass", "Plugin implements no hook; mark its hooks with @impl of vpnrs_core.hookspecs"),
         (body(CHECK) + "    Config = dict", "Plugin.Config is not a pydantic model"),
+        (
+            "class Plugin:\n    def __init__(self, config):\n        pass\n" + CHECK,
+            "Plugin.__init__ (line 5) is called with (config, ctx), but takes (config); take these two",
+        ),
         (body(CHECK) + "    DROP_REASONS = 'late'", "Plugin.DROP_REASONS is not a sequence of names"),
         (body(CHECK) + "    EVENTS = [int]", "Plugin.EVENTS holds <class 'int'>, which is no type of event"),
         (

@@ -52,8 +52,22 @@ def problems(plugin: object) -> Iterator[str]:
         elif name.startswith("vpnrs_") and callable(function):
             yield f"{plugin.__name__}.{name} looks like a hook, but is not marked; put @impl above it"
             hooks += 1
-    if not hooks:
+    if hooks:
+        yield from _constructor_problems(plugin)
+    else:
         yield f"{plugin.__name__} implements no hook; mark its hooks with @impl of vpnrs_core.hookspecs"
+
+
+def _constructor_problems(plugin: type) -> Iterator[str]:
+    try:
+        signature = inspect.signature(plugin)
+    except ValueError:
+        return  # made in C: the call itself will tell
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        line = _line(plugin.__init__)
+        yield f"{plugin.__name__}.__init__{line} is called with (config, ctx), but takes {signature}; take these two"
 
 
 def _declaration_problems(plugin: type) -> Iterator[str]:

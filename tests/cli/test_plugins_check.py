@@ -61,7 +61,7 @@ def test_a_new_project_keeps_the_contract(vpnrs: Vpnrs, mine: Path) -> None:
         ("plugin.py", "packet_stages", "packet_stage", "did you mean vpnrs_register_packet_stages?"),
         ("plugin.py", "import pydantic", "import pydantics", "No module named 'pydantics' (plugin.py line 7)"),
         ("plugin.py", "return [", "return 3 or [", "vpnrs_register_packet_stages returned 3, not a list"),
-        ("stage.py", "ORDER: ClassVar[int] = 500", "pass", "'mine' lacks ORDER; see the how-to for a stage"),
+        ("stage.py", "ORDER: ClassVar[int] = 500", "pass", "'mine' lacks ORDER; see the how-to of kind stage"),
     ],
 )
 def test_what_is_broken_is_named(vpnrs: Vpnrs, mine: Path, file: str, old: str, new: str, line: str) -> None:

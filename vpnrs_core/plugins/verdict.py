@@ -179,7 +179,7 @@ def _lacking(name: str, plugins: Plugins) -> Iterator[str]:
             missing = [member for member in wanted if not hasattr(entry.object, member)]
             if missing:
                 word = BY_REGISTRY[registry].word
-                yield f"{KINDS[registry]} {entry.name!r} lacks {', '.join(missing)}; see the how-to for a {word}"
+                yield f"{KINDS[registry]} {entry.name!r} lacks {', '.join(missing)}; see the how-to of kind {word}"
             for member in wanted:
                 promised, kept = getattr(protocol, member, None), getattr(entry.object, member, None)
                 if inspect.iscoroutinefunction(promised) and callable(kept) and not inspect.iscoroutinefunction(kept):

@@ -43,7 +43,8 @@ class CodecSuite(Suite):
             if payloads is None:
                 continue
             assert payloads, "an empty list is never returned: None says that the codec does not take the packet"
-            assert all(payload.startswith(b"head") for payload in payloads)
+            in_front = all(payload.startswith(b"head") for payload in payloads)
+            assert in_front, "each payload begins with the `head` that `encode` was given"
             assert max(map(len, payloads)) <= limit + 4
             back = far.decode(payloads, _never, 4)
             assert [w for p in back for w in segment(p)] == segment(packet), packet

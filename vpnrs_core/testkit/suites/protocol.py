@@ -139,7 +139,7 @@ class ProtocolSuite(Suite):
             world.asking.cancel()
             await asyncio.gather(world.asking, return_exceptions=True)
             await asyncio.wait([world.serving], timeout=30)
-            ((_, graceful),) = world.gate.links[0].closings
+            (graceful,) = closings(world)
             assert graceful, "a client that is stopped says goodbye, so that its addresses are free at once"
 
         self.play(subject, check)
@@ -153,7 +153,7 @@ class ProtocolSuite(Suite):
             async with asyncio.timeout(30):
                 assert await world.asking is None, "None says that the connection was lost"
                 await asyncio.wait([world.serving])
-            ((_, graceful),) = world.gate.links[0].closings
+            (graceful,) = closings(world)
             assert not graceful, "nobody said goodbye: the session is kept for a resume"
 
         self.play(subject, check)
@@ -163,7 +163,7 @@ class ProtocolSuite(Suite):
             await world.granted()
             world.serving.cancel()
             await asyncio.gather(world.serving, return_exceptions=True)
-            assert len(world.gate.links[0].closings) == 1
+            assert len(closings(world)) == 1
 
         self.play(subject, check)
 
@@ -207,6 +207,13 @@ class ProtocolSuite(Suite):
             assert not world.link.grants
 
         self.play(subject, check, replace(FakeGate()))
+
+
+def closings(world: World) -> list[bool]:
+    """Whether each was graceful; there must be exactly one."""
+    found = [graceful for _, graceful in world.gate.links[0].closings]
+    assert len(found) == 1, f"`closed` of the link that the gate opened was called {len(found)} times, not once"
+    return found
 
 
 __all__ = ["FakeConnection", "ProtocolSuite", "World"]

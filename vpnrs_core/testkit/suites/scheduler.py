@@ -68,7 +68,10 @@ class SchedulerSuite(Suite):
         for turn in range(20):
             batch = [Packet.of(udp("10.0.0.2", "192.0.2.1", bytes((turn, n)))) for n in range(turn)]
             given = list(subject.assign(batch, links, float(turn)))
-            assert {id(packet) for _, packet in given} == {id(packet) for packet in batch}
+            same = {id(packet) for _, packet in given} == {id(packet) for packet in batch}
+            assert same, (
+                f"{len(batch)} packets came and {len(given)} were assigned: each on one link at least, none else"
+            )
             assert all(any(link is each for each in links) for link, _ in given), "a link that was not offered"
 
     @pytest.mark.parametrize("links", _SETS.values(), ids=_SETS)

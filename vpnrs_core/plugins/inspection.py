@@ -66,7 +66,7 @@ def _constructor_problems(plugin: type) -> Iterator[str]:
     try:
         signature.bind(None, None)
     except TypeError:
-        line = _line(plugin.__init__)
+        line = _line(inspect.getattr_static(plugin, "__init__"))
         yield f"{plugin.__name__}.__init__{line} is called with (config, ctx), but takes {signature}; take these two"
 
 

@@ -188,7 +188,7 @@ def test_both_sides_end_when_the_demo_is_killed(clean: Path) -> None:
             if line.rstrip().endswith("vpnrs run client.toml"):
                 break
         [suffix] = demos(clean)
-        assert len(mentioned(suffix)) == 2
+        assert len(mentioned(suffix)) == 4, "both, and the guard of each"
         process.kill()
         process.wait()
     deadline = time.monotonic() + 10

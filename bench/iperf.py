@@ -42,12 +42,14 @@ def tcp(report: Mapping[str, Any]) -> Tcp:
 
 
 def udp(report: Mapping[str, Any]) -> Udp:
-    """`packets` counts by the sequence numbers that the receiver saw, so what came is that less what was lost."""
-    total = _end(report)["sum"]
-    packets, lost = total["packets"], total["lost_packets"]
-    if packets <= 0 or total["seconds"] <= 0:
+    """Counted in bytes that the receiver had: iperf3's count of packets is the sender's, and what is missing at the end
+    it does not call lost."""
+    end = _end(report)
+    received, sent = end["sum_received"], end["sum_sent"]["packets"]
+    packets = received["bytes"] / report["start"]["test_start"]["blksize"]
+    if packets <= 0 or received["seconds"] <= 0:
         raise RuntimeError("iperf3: no datagram arrived")
-    return Udp((packets - lost) / total["seconds"], 100 * lost / packets)
+    return Udp(packets / received["seconds"], 100 * max(0.0, 1 - packets / sent))
 
 
 def _end(report: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ The page is a function of docs/performance.json alone: a test holds the committe
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ DATA = ROOT / "docs" / "performance.json"
 IMAGES = ROOT / "docs" / "img"
 TEXT = Path(__file__).with_name("page.md")
 BARE = "bare loop"
+_IMAGE = re.compile(r"!\[.*\]\(img/([\w-]+\.svg)\)")
 
 
 def page(sections: Mapping[str, Any], template: str) -> str:
@@ -45,10 +47,14 @@ def page(sections: Mapping[str, Any], template: str) -> str:
     }
     lines = []
     for line in template.splitlines():
+        if (image := _IMAGE.fullmatch(line)) and not (IMAGES / image[1]).exists():
+            continue  # of a figure that was not measured
         name = line.removeprefix("{{").removesuffix("}}")
         if line == f"{{{{{name}}}}}":
             section = sections.get("table" if name in ("about", "targets", "yardstick") else name)
             lines += makers[name](section) if section else ["*Not measured.*"]
+            if section and name in ("congestion", "clients", "profile"):
+                lines += ["", f"Measured on {section['at'][:10]} at commit {section['commit'] or 'unknown'}."]
         else:
             lines.append(line)
     return "\n".join(lines) + "\n"
@@ -156,6 +162,8 @@ def write(sections: Mapping[str, Any]) -> None:
     from bench import plots
 
     DATA.write_text(json.dumps({"schema": SCHEMA, "sections": sections}, indent=1) + "\n")
+    for old in IMAGES.glob("*.svg"):
+        old.unlink()
     plots.write(sections, IMAGES)
     PAGE.write_text(page(sections, TEXT.read_text()))
 

@@ -39,16 +39,20 @@ def test_tcp_counts_what_arrived_and_what_was_sent_again():
     assert iperf.tcp({"end": end}) == iperf.Tcp(mbit=800.0, bytes=4_000_000, retransmits=7)
 
 
-def test_udp_counts_what_arrived():
-    report = {"end": {"sum": {"packets": 1000, "lost_packets": 250, "seconds": 2.5}}}
-    assert iperf.udp(report) == iperf.Udp(per_second=300.0, lost=25.0)
+def flood(received):
+    sums = {"sum_sent": {"packets": 1000}, "sum_received": {"bytes": received * 64, "seconds": 2.5, "packets": 900}}
+    return {"start": {"test_start": {"blksize": 64}}, "end": sums}
+
+
+def test_udp_counts_what_arrived_and_not_what_iperf3_calls_packets():
+    assert iperf.udp(flood(250)) == iperf.Udp(per_second=100.0, lost=75.0)
 
 
 def test_an_error_of_iperf3_is_raised_as_such():
     with pytest.raises(RuntimeError, match="Connection refused"):
         iperf.tcp({"error": "unable to connect: Connection refused", "end": {}})
     with pytest.raises(RuntimeError, match="no datagram"):
-        iperf.udp({"end": {"sum": {"packets": 0, "lost_packets": 0, "seconds": 2.0}}})
+        iperf.udp(flood(0))
 
 
 def test_own_cpu_time_and_memory_are_found():

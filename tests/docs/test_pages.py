@@ -29,5 +29,7 @@ def _exists(page: Path, link: str) -> bool:
     target = (page.parent / path).resolve() if path else page
     if not target.is_file():
         return False
+    if not anchor:
+        return True  # it may be a picture
     headings = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
-    return not anchor or anchor in {re.sub(r"[^\w\s-]", "", h).strip().lower().replace(" ", "-") for h in headings}
+    return anchor in {re.sub(r"[^\w\s-]", "", h).strip().lower().replace(" ", "-") for h in headings}

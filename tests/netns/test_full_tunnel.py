@@ -25,11 +25,11 @@ def net(tunnel):
         net.net.add_address(net.server_ns, "lo", f"{address}/{32 if version == 4 else 128}")
         ns.run("ip", f"-{version}", "route", "add", "default", "via", GATEWAY[version])
     folder = Path("/etc/netns") / ns.name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     net.hosts = folder / "hosts"
     net.hosts.write_text("".join(f"{address} vpn.test\n" for address in FAR.values()))
     yield net
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def goes_by(net, version, address):

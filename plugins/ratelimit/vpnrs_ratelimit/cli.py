@@ -61,7 +61,9 @@ def unblock(who: str | None, everyone: bool, instance: str | None, as_json: bool
         return
     for block in answer["unblocked"]:
         click.echo(f"Unblocked {block['tier']} {block['who']}, {block['seconds_left']:g} s before its time.")
-    if not answer["unblocked"]:
+    if (more := answer["lifted"] - len(answer["unblocked"])) > 0:
+        click.echo(f"Unblocked {more} more.")
+    if not answer["lifted"]:
         click.echo("Nobody was blocked.")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -11,11 +13,14 @@ from pydantic import Field
 from vpnrs_core.errors import ConfigError, PeerError
 from vpnrs_core.interfaces import Context, ControlRequest, StoreUnavailable
 from vpnrs_ratelimit.figures import FigureValues
-from vpnrs_ratelimit.limit import ALL, CREDENTIAL, GLOBAL, PRINCIPAL, Limit
+from vpnrs_ratelimit.limit import ALL, CREDENTIAL, GLOBAL, PRINCIPAL, STORE_DEADLINE, Limit
 from vpnrs_ratelimit.sources import names
+from vpnrs_ratelimit.tier import Block
 
 MOST_BLOCKS = 1000
 MOST_FAILING = 10
+# A credential that was pasted in the place of its fingerprint becomes no key of the store.
+_FINGERPRINT = re.compile("[0-9a-fA-F]{1,64}")
 
 
 class StatusRequest(pydantic.BaseModel):
@@ -77,7 +82,8 @@ class RateLimitStatus(pydantic.BaseModel):
 class Unblocked(pydantic.BaseModel):
     """The answer to `ratelimit.unblock`."""
 
-    unblocked: list[BlockStatus] = Field(description="The blocks that there were.")
+    unblocked: list[BlockStatus] = Field(description=f"The blocks that there were, {MOST_BLOCKS} of them at most.")
+    lifted: int = Field(description="How many there were.")
 
 
 class Control:
@@ -121,36 +127,58 @@ class Control:
         """Counts and level go with the block: whoever is unblocked begins anew. Raises ConfigError for nobody."""
         if (request.who is None) == (not request.everyone):
             raise ConfigError("ratelimit.unblock: name who, or everyone")
-        blocks = await self._blocks()
-        wanted = None if request.who is None else _places(request.who)
-        found = [block for block in blocks if wanted is None or wanted.get(block.tier) == block.who]
         try:
-            for block in found:
-                await self._limit.tiers[block.tier].clear(block.who)
-            # What has failed and is not blocked yet begins anew as well.
-            for name, who in (wanted or {}).items():
-                if name in self._limit.tiers:
-                    await self._limit.tiers[name].clear(who)
+            found = await (self._lift_all() if request.who is None else self._lift(_places(request.who)))
         except StoreUnavailable as error:
             raise PeerError(f"the store cannot be asked: {error}") from None
-        if wanted is not None and not found:
+        if request.who is not None and not found:
             # What was asked for is not repeated: a credential may have been pasted in its place.
             raise ConfigError("nobody is blocked under that name; `vpnrs ratelimit status` shows who is")
-        return Unblocked(unblocked=found)
+        return Unblocked(unblocked=found[:MOST_BLOCKS], lifted=len(found))
+
+    async def _lift(self, places: Mapping[str, str]) -> list[BlockStatus]:
+        """What has failed and is not blocked yet begins anew as well."""
+        found = []
+        for name, who in places.items():
+            tier = self._limit.tiers.get(name)
+            if tier is None:
+                continue
+            block = await tier.blocked(who)
+            await tier.clear(who)
+            if block is not None:
+                found.append(_status(block))
+        return found
+
+    async def _lift_all(self) -> list[BlockStatus]:
+        found: list[BlockStatus] = []
+        for tier in self._limit.tiers.values():
+            while blocks := [block async for block in tier.blocks(MOST_BLOCKS)]:
+                cleared = [await tier.clear(block.who) for block in blocks]
+                found += map(_status, blocks)
+                if not any(cleared):
+                    break  # a store that keeps what it was told to delete
+                await asyncio.sleep(0)  # packets go first
+        return found
 
     async def _blocks(self) -> list[BlockStatus]:
         try:
-            return [
-                BlockStatus(tier=name, who=block.who, seconds_left=round(block.left, 1), level=block.level)
-                for name, tier in self._limit.tiers.items()
-                async for block in tier.blocks(MOST_BLOCKS)
-            ]
-        except StoreUnavailable as error:
-            raise PeerError(f"the store cannot be asked: {error}") from None
+            async with asyncio.timeout(STORE_DEADLINE):
+                return [
+                    _status(block) for tier in self._limit.tiers.values() async for block in tier.blocks(MOST_BLOCKS)
+                ]
+        except (StoreUnavailable, TimeoutError) as error:
+            raise PeerError(f"the store cannot be asked: {str(error) or 'no answer in time'}") from None
+
+
+def _status(block: Block) -> BlockStatus:
+    return BlockStatus(tier=block.tier, who=block.who, seconds_left=round(block.left, 1), level=block.level)
 
 
 def _places(who: str) -> Mapping[str, str]:
     """Tier → name, wherever this text may mean somebody."""
     if who == GLOBAL:
         return {GLOBAL: ALL}
-    return {CREDENTIAL: who.lower(), PRINCIPAL: who, **names(who)}
+    found = {PRINCIPAL: who, **names(who)}
+    if _FINGERPRINT.fullmatch(who):
+        found[CREDENTIAL] = who.lower()
+    return found

@@ -4,17 +4,18 @@ import asyncio
 
 import pydantic
 import pytest
-from ratelimit_world import HOME, Gateway
+from ratelimit_world import ALICE, HOME, Gateway
 from vpnrs_ratelimit.config import RateLimitConfig
 from vpnrs_ratelimit.events import AuthBlockedPerPrincipal, AuthBlockedPerSource, AuthRateLimitStore
 from vpnrs_ratelimit.sources import names, prefixes
 
 from vpnrs_core.builtin.memory import MemoryStore
 from vpnrs_core.errors import ConfigError, PeerError
-from vpnrs_core.interfaces import Admit, Code, StoreUnavailable
+from vpnrs_core.interfaces import Admit, Attempt, Code, StoreUnavailable
 from vpnrs_core.testkit.clock import Clock, on_clock
 
 RULE = {"failures": 3, "window": 60, "block": 60}
+ATTEMPT = Attempt("0", "vpnrs/1", HOME, "token", b"mine", False)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,13 @@ async def test_each_further_block_is_longer_up_to_the_longest():
 
 
 async def test_an_allowed_source_is_neither_blocked_nor_counted():
-    g = Gateway(allow=["192.0.2.0/24", "2001:db8::7"], per_ipv4=RULE)
+    g = Gateway(allow=["192.0.2.0/24", "2001:db8::7", "::ffff:203.0.113.0/120"], per_ipv4=RULE)
     await g.fail(200)
     assert isinstance(await g.attempt("bad"), Admit)
     assert isinstance(await g.attempt("bad", source="::ffff:192.0.2.9"), Admit)
     assert isinstance(await g.attempt("bad", source="198.51.100.1"), Admit)
-    assert g.samples()["failed_attempts:token"] == 203
+    await g.fail(7, source="203.0.113.200")
+    assert g.samples()["failed_attempts:token"] == 210
     await g.fail(4, source="198.51.100.1")
     assert (await g.attempt("bad", source="198.51.100.1")).code is Code.BLOCKED
     assert isinstance(await g.attempt("bad"), Admit)
@@ -129,14 +131,18 @@ class Broken:
         async def call(*arguments):
             if self.fault == "hangs":
                 await asyncio.sleep(3600)
+            if self.fault == "is slow":
+                await asyncio.sleep(1.2)
             if self.fault == "fails":
                 raise StoreUnavailable("gone")
+            if self.fault == "breaks its contract":
+                raise ConnectionError("gone")
             return await getattr(self._store, name)(*arguments)
 
         return call
 
 
-@pytest.mark.parametrize("fault", ["fails", "hangs"])
+@pytest.mark.parametrize("fault", ["fails", "hangs", "breaks its contract"])
 @pytest.mark.parametrize("choice", [None, "refuse", "admit"])
 @on_clock
 async def test_a_store_that_fails_refuses_everyone_unless_told_to_admit(fault, choice):
@@ -158,6 +164,33 @@ async def test_a_store_that_fails_refuses_everyone_unless_told_to_admit(fault, c
     assert isinstance(await g.attempt("mine", good=True), Admit)
     assert g.events(AuthRateLimitStore)[1].working
     assert g.samples()["store_failures"] >= 3
+
+
+@on_clock
+async def test_what_one_hook_asks_of_a_slow_store_takes_three_seconds_at_most_however_much_it_is():
+    loop = asyncio.get_running_loop()
+    broken = Broken(MemoryStore(loop.time))
+    g = Gateway(store=broken, when_store_fails="admit", per_principal={"attempts": 3})
+    broken.fault = "fails"
+    await g.attempt("mine", good=True)
+    broken.fault = "is slow"
+    for asked in (g.check.before(ATTEMPT), g.check.principal(ATTEMPT, ALICE), g.check.after(ATTEMPT, ALICE, True)):
+        began = loop.time()
+        await asked
+        assert loop.time() - began <= 3.0
+
+
+async def test_a_failure_that_a_store_breaks_down_at_is_not_let_go_uncounted():
+    broken = Broken(MemoryStore(Clock()))
+    g = Gateway(store=broken)
+
+    async def add(*_):
+        raise ConnectionError("gone")
+
+    broken.add = add
+    answers = [await g.attempt("bad") for _ in range(10)]
+    assert isinstance(answers[0], Admit)
+    assert {answer.code for answer in answers[1:]} == {Code.INTERNAL}
 
 
 async def test_a_store_that_is_too_full_to_count_refuses_everyone_until_it_can():
@@ -194,6 +227,18 @@ async def test_unblocking_begins_anew_and_names_nobody_who_is_not_blocked():
     assert (await g.ask("status"))["blocks"] == []
 
 
+async def test_any_block_can_be_lifted_however_many_there_are():
+    g = Gateway(overall={"failures": 0}, per_credential={"failures": 1})
+    for number in range(1100):
+        await g.fail(1, f"{number:04}")
+    assert (await g.ask("status"))["active_blocks"] == 1000
+    last = b"1099".hex()
+    assert [b["who"] for b in (await g.ask("unblock", who=last))["unblocked"]] == [last]
+    answer = await g.ask("unblock", everyone=True)
+    assert (len(answer["unblocked"]), answer["lifted"]) == (1000, 1099)
+    assert not [key async for key, _ in g.store.scan("ratelimit/", 10_000)]
+
+
 async def test_everybody_is_let_in_again_by_the_name_global():
     g = Gateway()
     for number in range(100):
@@ -215,6 +260,21 @@ async def test_questions_to_a_store_that_fails_are_answered_with_the_reason():
     for name, request in (("status", {}), ("unblock", {"everyone": True})):
         with pytest.raises(PeerError, match="gone"):
             await g.ask(name, **request)
+
+
+@on_clock
+async def test_a_question_about_a_store_that_hangs_is_answered_in_time():
+    broken = Broken(MemoryStore(Clock()))
+    g = Gateway(store=broken)
+
+    async def scan(*_):
+        await asyncio.sleep(3600)
+        yield
+
+    broken.scan = scan
+    async with asyncio.timeout(5):
+        with pytest.raises(PeerError, match="no answer in time"):
+            await g.ask("status")
 
 
 async def test_only_reading_is_open_on_the_status_socket():

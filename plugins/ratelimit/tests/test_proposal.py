@@ -238,6 +238,21 @@ async def test_refusals_without_end_are_told_once_a_second_and_all_counted():
     assert g.samples()["refused_attempts:credential"] == 100
 
 
+async def test_what_strangers_cause_is_limited_in_the_log():
+    g = Gateway()
+    assert [kind.__name__ for kind in g.plugin.EVENTS if not getattr(kind, "LIMITED", False)] == ["AuthRateLimitStore"]
+
+
+async def test_a_client_is_never_told_to_wait_less_than_the_block_lasts():
+    g = Gateway()
+    await g.fail(5)
+    g.clock.advance(100.07)
+    refused = await g.attempt("bad")
+    assert refused.retry_after == 800.0
+    g.clock.advance(refused.retry_after)
+    assert isinstance(await g.attempt("bad"), Admit)
+
+
 async def test_the_figures_of_the_proposal():
     g = Gateway()
     await g.fail(6, "often")

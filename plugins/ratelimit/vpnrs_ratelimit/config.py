@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
 from vpnrs_core.interfaces import Network
+from vpnrs_ratelimit.sources import network_of
 
 # A block of a year is a mistake in the unit; who wants one for ever revokes the credential.
 _Duration = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
@@ -110,10 +110,10 @@ class RateLimitConfig(pydantic.BaseModel):
     def _are_networks(cls, allow: tuple[str, ...]) -> tuple[str, ...]:
         for text in allow:
             try:
-                ip_network(text)
+                network_of(text)
             except ValueError as error:
                 raise ValueError(f"{error}; write an address or a network such as 192.0.2.0/24") from None
         return allow
 
     def allowed(self) -> tuple[Network, ...]:
-        return tuple(ip_network(text) for text in self.allow)
+        return tuple(network_of(text) for text in self.allow)

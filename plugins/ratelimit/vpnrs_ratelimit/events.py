@@ -27,6 +27,8 @@ class AuthBlocked(Event):
     `would_only`: it refuses nobody, because `observe_only` is set. `retry_after` is seconds."""
 
     LEVEL: ClassVar[int] = logging.WARNING
+    # Strangers cause it, and with enough credentials or sources as often as they like.
+    LIMITED: ClassVar[bool] = True
 
     who: str
     source: str
@@ -62,6 +64,7 @@ class AuthRateLimitStateEviction(Event):
     `who`."""
 
     LEVEL: ClassVar[int] = logging.WARNING
+    LIMITED: ClassVar[bool] = True
 
     tier: str
     expired: int = 0

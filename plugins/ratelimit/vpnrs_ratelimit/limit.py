@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import ClassVar, TypeVar
+from math import ceil
+from typing import ClassVar
 
 from vpnrs_core.interfaces import (
     Admit,
@@ -15,7 +16,6 @@ from vpnrs_core.interfaces import (
     Contribution,
     Principal,
     Refuse,
-    StoreUnavailable,
 )
 from vpnrs_ratelimit.config import RateLimitConfig
 from vpnrs_ratelimit.events import AuthFailedInvalidToken
@@ -23,8 +23,6 @@ from vpnrs_ratelimit.figures import Figures
 from vpnrs_ratelimit.sources import is_allowed, prefixes
 from vpnrs_ratelimit.teller import Teller
 from vpnrs_ratelimit.tier import Block, Clocks, Escalation, RuleLike, Tier
-
-T = TypeVar("T")
 
 CREDENTIAL, GLOBAL, PRINCIPAL = "credential", "global", "principal"
 # The one name in the global tier.
@@ -54,10 +52,12 @@ class Limit:
         if is_allowed(attempt.source, self._allow):
             return Admit()
         try:
-            if not self.teller.store_works:
-                await self._in_time(self._probe())
-            block = await self._in_time(self._longest(attempt))
-        except (StoreUnavailable, TimeoutError) as error:
+            async with asyncio.timeout(STORE_DEADLINE):
+                if not self.teller.store_works:
+                    await self._probe()
+                block = await self._longest(attempt)
+        except Exception as error:
+            # Also what a store must not raise: whatever went wrong, it could not be asked.
             return self._store_failed(error)
         self.teller.store(None)
         return Admit() if block is None else self._blocked(block, attempt)
@@ -89,10 +89,11 @@ class Limit:
         if tier is None or is_allowed(attempt.source, self._allow):
             return Contribution()
         try:
-            block = await self._in_time(tier.blocked(principal.name))
-            if block is None:
-                await self._in_time(self._count(PRINCIPAL, principal.name, attempt.source))
-        except (StoreUnavailable, TimeoutError) as error:
+            async with asyncio.timeout(STORE_DEADLINE):
+                block = await tier.blocked(principal.name)
+                if block is None:
+                    await self._count(PRINCIPAL, principal.name, attempt.source)
+        except Exception as error:
             refused = self._store_failed(error)
             return refused if isinstance(refused, Refuse) else Contribution()
         answer = Admit() if block is None else self._blocked(block, attempt)
@@ -127,7 +128,10 @@ class Limit:
         if self.config.observe_only:
             self._let_past.add(attempt.id)
             return Admit()
-        return Refuse(Code.BLOCKED, retry_after=round(block.left, 1), detail=f"{block.tier} {block.who} is blocked")
+        # Rounded up: who comes a moment too early waits once more.
+        return Refuse(
+            Code.BLOCKED, retry_after=ceil(block.left * 10) / 10, detail=f"{block.tier} {block.who} is blocked"
+        )
 
     async def _count(self, tier: str, who: str, source: str) -> None:
         block, forgotten = await self.tiers[tier].count(who)
@@ -144,17 +148,13 @@ class Limit:
         await self._ctx.store.add(key, b"", 1.0)
         await self._ctx.store.delete(key)
 
-    async def _in_time(self, asked: Awaitable[T]) -> T:
-        async with asyncio.timeout(STORE_DEADLINE):
-            return await asked
-
     @asynccontextmanager
     async def _store_may_fail(self) -> AsyncIterator[None]:
         """What could not be counted is lost; the next attempt waits until the store can count again."""
         try:
             async with asyncio.timeout(STORE_DEADLINE):
                 yield
-        except (StoreUnavailable, TimeoutError) as error:
+        except Exception as error:
             self._store_failed(error)
 
     def _store_failed(self, error: Exception) -> Admit | Refuse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from vpnrs_core.interfaces import Address, Network
 
@@ -42,6 +42,16 @@ def names(text: str) -> Mapping[str, str]:
     if isinstance(network, IPv4Network):
         return {IPV4: str(network.network_address)} if network.prefixlen == 32 else {}
     return {f"ipv6_{network.prefixlen}": str(network)} if network.prefixlen in (56, 64) else {}
+
+
+def network_of(text: str) -> Network:
+    """A network as a person writes it, IPv4-mapped ones as IPv4, as sources are. Raises ValueError."""
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ip_network((mapped, network.prefixlen - 96))
+    return network
 
 
 def is_allowed(source: str, allow: Sequence[Network]) -> bool:

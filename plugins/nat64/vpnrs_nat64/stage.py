@@ -21,6 +21,8 @@ from vpnrs_nat64.translate.tuples import Kind, kind
 PLUGIN = "nat64"
 # Between two parts of work that does not fit one turn, seconds.
 _SOON = 0.001
+# Bytes of a SYN that is kept. One with data would take the room that fragments need: 1,024 may be kept.
+_MAX_SYN = 128
 
 
 class Nat64Stage:
@@ -153,14 +155,16 @@ class Nat64Stage:
         return 0
 
     def _store(self, key4: bytes, of: Sequence[Packet], out: Out) -> None:
-        """Keep a SYN. One that came in fragments is nobody's SYN."""
+        """Keep a SYN. One that came in fragments, or with data, is nobody's SYN."""
         syn = of[0]
-        if len(of) > 1 or not out.hold(syn):
+        if len(of) > 1 or syn.ip_bytes > _MAX_SYN:
             self.state.forget_syn(key4)
-            for part in of[1:] and of:
+            for part in of:
                 out.drop(part, f"{PLUGIN}.no_binding")
-        else:
+        elif out.hold(syn):
             self._syns[key4] = syn
+        else:
+            self.state.forget_syn(key4)
 
     def _drop(
         self, direction: Direction, of: Sequence[Packet], packet: Packet, outcome: Outcome, out: Out, now: float

@@ -24,8 +24,8 @@ from vpnrs_nat64.translate.prefix import Prefix
 if TYPE_CHECKING:
     from vpnrs_core.interfaces import Attempt
 
-# The core lets a stage hold a mebibyte of whole packets; the store's own bound, of payload, stays below it, so that
-# the store decides which fragments go.
+# The core lets a stage hold a mebibyte of whole packets; the store's own bound and 1,024 stored SYNs stay below it, so
+# that the store decides which fragments go.
 _HELD_BYTES = 768 << 10
 
 

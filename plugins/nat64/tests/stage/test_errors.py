@@ -218,6 +218,14 @@ def test_a_stored_syn_is_answered_after_six_seconds_or_by_the_clients_own():
     assert bench.pipeline._tun_stages[0].out.held_bytes == 0
 
 
+def test_a_syn_with_data_is_not_kept_and_takes_no_room_of_fragments():
+    bench = Bench()
+    assert bench.receive(packets.tcp(OTHER, SOURCE, bytes(1200), sport=999, dport=40000, flags=SYN)) == []
+    assert bench.dropped() == {"nat64.no_binding": 1}
+    assert bench.pipeline._tun_stages[0].out.held_bytes == 0
+    assert bench.wait(10) == []
+
+
 def test_a_silent_connection_is_probed():
     bench = Bench()
     bench.connect()

@@ -158,21 +158,42 @@ def test_bounds_cost_the_oldest_its_place() -> None:
 
 
 def test_bytes_and_parts_are_bounded() -> None:
-    store = Fragments(max_bytes=70_000, max_sets=1000, max_sets_of_source=1000)
+    store = Fragments(max_bytes=140_000, max_sets=1000, max_sets_of_source=1000)
     held: set[int] = set()
     for ident in range(300):
         part = pieces4(1300, ident=ident, mtu=1000)[0]
         result = store.add(part, ident / 100)
         held.add(id(part))
         held -= {id(packet) for packet, _ in result.dropped}
-        assert store.bytes <= 70_000
+        assert store.bytes <= 140_000
         assert len(held) == len(store)
     store = Fragments(max_parts=4)
     parts = pieces4(1400, mtu=100)
     result = fed(store, parts[:5])[4]
     assert {packet for packet, _ in result.dropped} == set(parts[:5])
-    with pytest.raises(ValueError, match="65,535"):
+    with pytest.raises(ValueError, match="131,070"):
         Fragments(max_bytes=10_000)
+
+
+@pytest.mark.parametrize("bounds", [{"max_sets": 4}, {"max_bytes": 140_000, "max_sets": 1000}])
+def test_a_flood_from_one_family_takes_nothing_of_the_other_half(bounds: dict[str, int]) -> None:
+    store = Fragments(**bounds)
+    parts = pieces6(3000)
+    fed(store, parts[:1])
+    lost: list[Packet] = []
+    for ident in range(300):
+        part = pieces4(1300, ident=ident, mtu=1000, src=f"8.8.8.{ident % 250}")[0]
+        lost += [packet for packet, _ in store.add(part, 0).dropped]
+    assert len(lost) > 100
+    assert parts[0] not in lost
+    assert fed(store, parts[1:])[-1].whole is not None
+
+
+def test_headers_count_as_held() -> None:
+    store = Fragments()
+    part = pieces6(1400, mtu=104)[0]
+    store.add(part, 0)
+    assert store.bytes == part.ip_bytes
 
 
 def test_sets_can_be_taken_out_by_packet_and_by_session() -> None:

@@ -56,6 +56,10 @@ class _Part(NamedTuple):
     def end(self) -> int:
         return self.offset + len(self.payload)
 
+    @property
+    def size(self) -> int:
+        return len(self.head) + len(self.payload)
+
 
 @dataclass(slots=True)
 class _Set:
@@ -67,16 +71,17 @@ class _Set:
 
 
 class Fragments:
-    """`lifetime` in seconds from a set's first fragment, 2 at least (RFC 6146 §3.4). Bounds: bytes of payload held,
-    sets in all and of one source, fragments of one packet. What is over the bounds costs the oldest set its place,
-    of the same source if it is that source's bound."""
+    """`lifetime` in seconds from a set's first fragment, 2 at least (RFC 6146 §3.4). Bounds: bytes held, headers
+    included, sets in all and of one source, fragments of one packet. What is over the bounds costs the oldest set its
+    place, of the same source if it is that source's bound. Half of the room is each family's own: a flood from one
+    side takes nothing of the other's half."""
 
     def __init__(
         self, *, lifetime: float = 5.0, max_bytes: int = 4 << 20, max_sets: int = 256, max_sets_of_source: int = 32,
         max_parts: int = 128,
     ) -> None:  # fmt: skip
-        if max_bytes < 0xFFFF:
-            raise ValueError(f"{max_bytes} bytes do not hold one packet's fragments; 65,535 do")
+        if max_bytes < 2 * 0xFFFF:
+            raise ValueError(f"{max_bytes} bytes do not hold a packet's fragments of each family; 131,070 do")
         if lifetime < 2:
             raise ValueError(f"fragments are kept for 2 seconds at least, not for {lifetime}")
         self._lifetime = lifetime
@@ -84,7 +89,12 @@ class Fragments:
         self._max_parts = max_parts
         self._sets: dict[Key, _Set] = {}
         self._of_source: dict[bytes, int] = {}
-        self.bytes = 0
+        # By the length of the family's addresses.
+        self._sets_of, self._bytes_of = {4: 0, 16: 0}, {4: 0, 16: 0}
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._bytes_of.values())
 
     def add(self, packet: Packet, now: float) -> Added:
         """Takes a fragment (`kind` says FRAGMENT). Never raises."""
@@ -97,15 +107,16 @@ class Fragments:
             refused = self._refusal(key, known, part)
             if refused is not None:
                 return refused
-        dropped = self._make_room(key, len(part.payload))
+        dropped = self._make_room(key, part.size)
         if known is None:
             known = self._sets[key] = _Set(now + self._lifetime)
             self._of_source[key[0]] = self._of_source.get(key[0], 0) + 1
+            self._sets_of[len(key[0])] += 1
         elif key not in self._sets:  # it was the oldest itself
             return Added(dropped=((packet, "fragment_limit"), *dropped))
         known.parts[part.offset] = part
         known.held += len(part.payload)
-        self.bytes += len(part.payload)
+        self._bytes_of[len(key[0])] += part.size
         if not part.more:
             known.total = part.end
         if known.held != known.total:
@@ -154,15 +165,22 @@ class Fragments:
     def _make_room(self, key: Key, size: int) -> list[tuple[Packet, str]]:
         """Room for `size` bytes more, and for a set if `key` has none."""
         dropped: list[tuple[Packet, str]] = []
+        family = len(key[0])
         if key not in self._sets:
             if self._of_source.get(key[0], 0) >= self._max_of_source:
                 oldest = next(other for other in self._sets if other[0] == key[0])
                 dropped += self._remove(oldest, "fragment_limit")
             if len(self._sets) >= self._max_sets:
-                dropped += self._remove(next(iter(self._sets)), "fragment_limit")
+                own = self._sets_of[family] >= self._max_sets // 2
+                dropped += self._remove(self._oldest(family, own), "fragment_limit")
         while self._sets and self.bytes + size > self._max_bytes:
-            dropped += self._remove(next(iter(self._sets)), "fragment_limit")
+            own = self._bytes_of[family] + size > self._max_bytes // 2
+            dropped += self._remove(self._oldest(family, own), "fragment_limit")
         return dropped
+
+    def _oldest(self, family: int, own: bool) -> Key:
+        """Of this family or the other one, if that has any."""
+        return next((key for key in self._sets if (len(key[0]) == family) is own), next(iter(self._sets)))
 
     def _refusal(self, key: Key, known: _Set, part: _Part) -> Added | None:
         """What becomes of a fragment that its set does not take."""
@@ -175,13 +193,13 @@ class Fragments:
         if _contradicts(known, part):
             # The set stays, empty, so that those of its fragments that are still under way go too (RFC 5722).
             known.refused = True
-            return Added(dropped=((packet, "fragment_overlap"), *self._empty(known, "fragment_overlap")))
+            return Added(dropped=((packet, "fragment_overlap"), *self._empty(key, known, "fragment_overlap")))
         if len(known.parts) >= self._max_parts:
             return Added(dropped=((packet, "fragment_limit"), *self._remove(key, "fragment_limit")))
         return None
 
-    def _empty(self, known: _Set, reason: str) -> list[tuple[Packet, str]]:
-        self.bytes -= known.held
+    def _empty(self, key: Key, known: _Set, reason: str) -> list[tuple[Packet, str]]:
+        self._bytes_of[len(key[0])] -= sum(part.size for part in known.parts.values())
         dropped = [(part.packet, reason) for part in known.parts.values()]
         known.parts, known.held = {}, 0
         return dropped
@@ -193,7 +211,8 @@ class Fragments:
             self._of_source[key[0]] = left
         else:
             del self._of_source[key[0]]
-        return self._empty(known, reason)
+        self._sets_of[len(key[0])] -= 1
+        return self._empty(key, known, reason)
 
 
 def _contradicts(known: _Set, part: _Part) -> bool:

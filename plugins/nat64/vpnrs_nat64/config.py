@@ -19,6 +19,12 @@ _NO_HOSTS = (
     ("224.0.0.0/4", "is a multicast address"),
     ("240.0.0.0/4", "is a reserved or broadcast address"),
 )
+# No packet that is routed bears an address out of these.
+_NO_PREFIX = (
+    ("::/32", "has the unspecified, loopback and IPv4-mapped addresses"),
+    ("fe80::/10", "is link-local"),
+    ("ff00::/8", "is multicast"),
+)
 
 
 def _prefix(value: Any) -> Any:
@@ -30,6 +36,9 @@ def _prefix(value: Any) -> Any:
             raise ValueError(f"{value!r} is not an IPv6 prefix; write for example 64:ff9b::/96") from None
     if isinstance(value, IPv6Network):
         Prefix(value)
+        for network, what in _NO_PREFIX:
+            if value.overlaps(IPv6Network(network)):
+                raise ValueError(f"{value} overlaps {network}, which {what}; write for example 64:ff9b:1::/96")
     return value
 
 
@@ -57,8 +66,8 @@ def _source(value: Any) -> IPv4Address:
 def _inner(value: Any) -> Any:
     """`[fd77::5]:80` → (address, port)."""
     if isinstance(value, str):
-        host, port = split_host_port(value)
         try:
+            host, port = split_host_port(value)
             value = (IPv6Address(host), port)
         except ValueError:
             raise ValueError(f"{value!r} is not an IPv6 address and port; write for example [fd77::5]:80") from None
@@ -137,7 +146,9 @@ class Nat64Config(pydantic.BaseModel):
         8192, description="Sessions that one client may have; packets from outside make at most half of them."
     )
     icmp_errors_per_second: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        100, description="ICMP errors that the translator itself sends, a second; 0: none."
+        100,
+        description="ICMP errors of the translator's own, a second, to each client, and to all hosts outside together; "
+        "0: none.",
     )
     tos: Annotated[int, Field(ge=0, le=255)] | None = Field(
         None, description="Value for TOS and traffic class of translated packets. Default: copied."

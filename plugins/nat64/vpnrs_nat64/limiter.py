@@ -19,3 +19,22 @@ class Limiter:
             return False
         self._tokens -= 1
         return True
+
+
+class Limiters:
+    """A bucket of `rate` for everybody who could empty one, so that nobody empties another's."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._of: dict[object, Limiter] = {}
+
+    def allows(self, whose: object, now: float) -> bool:
+        """As `Limiter.allows`, of this one's bucket."""
+        limiter = self._of.get(whose)
+        if limiter is None:
+            limiter = self._of[whose] = Limiter(self._rate)
+        return limiter.allows(now)
+
+    def forget(self, whose: object) -> None:
+        """It sends nothing any more."""
+        self._of.pop(whose, None)

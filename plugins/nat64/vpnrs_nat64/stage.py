@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from vpnrs_core.interfaces import Address, Counter, Direction, Matches, Out, Packet, Session
 from vpnrs_core.packet.header import TCP
 from vpnrs_nat64.events import Notices
-from vpnrs_nat64.limiter import Limiter
+from vpnrs_nat64.limiter import Limiters
 from vpnrs_nat64.nat64 import Nat64, Outcome
 from vpnrs_nat64.probe import probe
 from vpnrs_nat64.reasons import CLIENT_GONE, OPENED, UNANSWERED
@@ -34,7 +34,7 @@ class Nat64Stage:
         nat64: Nat64,
         addresses: dict[bytes, Session],
         fragments: Fragments,
-        limiter: Limiter,
+        limiters: Limiters,
         wake_at: Callable[[float], None],
         translated: Counter,
         errors: Counter,
@@ -44,7 +44,7 @@ class Nat64Stage:
         self.state = nat64.state
         self.fragments = fragments
         self._addresses = addresses
-        self._limiter = limiter
+        self._limiters = limiters
         self._wake_at = wake_at
         self._translated = translated
         self._errors = errors
@@ -174,11 +174,14 @@ class Nat64Stage:
         if direction is Direction.INGRESS:
             self._notices.dropped(packet, outcome.reason, now)
         if outcome.answer is not None:
-            self._answer(direction, of[0], outcome.answer, out, now)
+            self._answer(direction, of[0], outcome.answer, out, now, outcome.reason)
 
-    def _answer(self, direction: Direction, cause: Packet, error: Packet, out: Out, now: float) -> None:
-        """An ICMP error back to where `cause` came from, as often as they may be sent."""
-        if not self._limiter.allows(now):
+    def _answer(
+        self, direction: Direction, cause: Packet, error: Packet, out: Out, now: float, reason: str = ""
+    ) -> None:
+        """An ICMP error back to where `cause` came from, as often as they may be sent. Each client has a rate of its
+        own. Those outside share one, and another one for path MTUs: scans of closed ports do not use that up."""
+        if not self._limiters.allows(cause.session or reason == "too_big", now):
             self._errors.add(1, "suppressed")
             return
         self._errors.add(1, "sent")
@@ -248,6 +251,7 @@ class Nat64Stage:
         for address in [a for a, owner in self._addresses.items() if owner is session]:
             del self._addresses[address]
         self._notices.forget(session)
+        self._limiters.forget(session)
         self._schedule()
 
     def mtu_changed(self, session: Session | None, mtu: int) -> None:

@@ -12,7 +12,7 @@ from vpnrs_nat64.check import reserved, source_addresses
 from vpnrs_nat64.config import Nat64Config
 from vpnrs_nat64.control import NUMBERS, Control
 from vpnrs_nat64.events import Notices
-from vpnrs_nat64.limiter import Limiter
+from vpnrs_nat64.limiter import Limiters
 from vpnrs_nat64.nat64 import Nat64
 from vpnrs_nat64.stage import Nat64Stage
 from vpnrs_nat64.state.options import Options, StaticBinding
@@ -78,7 +78,7 @@ class Translator:
             nat64,
             addresses,
             Fragments(lifetime=config.fragment_timeout, max_bytes=_HELD_BYTES),
-            Limiter(config.icmp_errors_per_second),
+            Limiters(config.icmp_errors_per_second),
             wake_at,
             self._translated,
             self._errors,

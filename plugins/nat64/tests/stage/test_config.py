@@ -44,6 +44,17 @@ def test_a1_bits_64_to_71_must_be_zero():
     assert "is not an IPv6 prefix" in wrong(prefix="10.0.0.0/8")
 
 
+@pytest.mark.parametrize("prefix", ["::/96", "::ffff:0:0/96", "fe80::/64", "ff0e::/96", "::/32"])
+def test_a1_prefixes_that_are_no_unicast_ones_are_refused(prefix):
+    assert f"{prefix} overlaps " in wrong(prefix=prefix)
+
+
+@pytest.mark.parametrize("to", ["fd00::5", "[fd00::5]", "10.0.0.1:80", "[fd00::5]:99999"])
+def test_a_static_binding_that_leads_nowhere_is_refused_with_an_example(to):
+    table = {"protocol": "tcp", "port": 80, "to": to}
+    assert "is not an IPv6 address and port; write for example [fd77::5]:80" in wrong(static=[table])
+
+
 def test_a5_the_local_use_prefix_is_taken_whole_and_in_part():
     for prefix in ("64:ff9b:1::/48", "64:ff9b:1::/96", "64:ff9b:1:fffe::/96"):
         assert findings(prefix=prefix)["error"] == []

@@ -193,6 +193,21 @@ def test_e7_errors_of_our_own_are_limited_and_may_be_off():
         assert counted.get("sent", 0) + counted["suppressed"] == 11
 
 
+def test_e7_nobody_uses_up_the_errors_of_another():
+    bench = Bench(icmp_errors_per_second=3)
+    bench.connect()
+    for _ in range(10):
+        bench.send(packets.udp("fd00::3", bench.far(), DATA, ip={"ttl": 1}), peer=bench.b)
+    assert len(bench.queued(bench.b)) == 3
+    for port in range(2000, 2010):
+        bench.receive(packets.udp(OTHER, SOURCE, DATA, dport=port))
+    assert len(bench.tun()) == 3
+    bench.send(packets.udp("fd00::2", bench.far(), DATA, ip={"ttl": 1}))
+    assert len(bench.queued()) == 1
+    bench.receive(packets.tcp(HOST, SOURCE, bytes(1400), sport=80, dport=40000, flags=ACK))
+    assert IP(bench.tun()[0])[ICMP].nexthopmtu == 1260
+
+
 def test_e7_an_error_never_answers_an_error():
     bench = Bench()
     (sent,) = bench.send(packets.udp("fd00::2", bench.far(), DATA))

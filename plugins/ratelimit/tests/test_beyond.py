@@ -1,6 +1,7 @@
 """Beyond the proposal: sources, principals, longer blocks, allow-list, several gateways, a store that fails."""
 
 import asyncio
+import json
 
 import pydantic
 import pytest
@@ -113,6 +114,19 @@ async def test_attempts_at_once_begin_one_block():
     assert g.samples()["blocks_begun:credential"] == 1
 
 
+async def test_gateways_that_begin_a_block_at_once_raise_its_level_once():
+    clock = Clock()
+    shared = Broken(MemoryStore(clock))
+    shared.fault = "yields"
+    gateways = [Gateway(clock, shared, escalate=2.0, per_credential={"failures": 1}) for _ in range(3)]
+    for level, seconds in ((1, 900), (2, 1800), (3, 3600)):
+        await asyncio.gather(*(g.attempt("bad") for g in gateways))
+        value = await shared.get("ratelimit/block/credential/" + b"bad".hex())
+        assert json.loads(value.data)["level"] == level
+        assert (await gateways[0].attempt("bad")).retry_after == seconds
+        clock.advance(seconds)
+
+
 async def test_what_another_gateway_wrote_unreadably_is_a_block():
     g = Gateway()
     for data in (b"", b"{}", b'{"by": 1, "wall": "x", "until": null, "seconds": 1e999, "level": "a"}', b"\xff"):
@@ -131,6 +145,8 @@ class Broken:
         async def call(*arguments):
             if self.fault == "hangs":
                 await asyncio.sleep(3600)
+            if self.fault == "yields":
+                await asyncio.sleep(0)
             if self.fault == "is slow":
                 await asyncio.sleep(1.2)
             if self.fault == "fails":

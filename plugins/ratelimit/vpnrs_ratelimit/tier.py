@@ -118,18 +118,16 @@ class Tier:
         """None: it is blocked already, by an attempt that was under way at the same time."""
         store, clocks, rule = self._store, self._clocks, self.rule
         await self._forget_counts(who)
-        key = self._block_key(who)
-        if await store.get(key) is not None:
+        key, seconds, level = self._block_key(who), rule.block, 1
+        version = await store.add(key, self._written(seconds, level), seconds)
+        if version is None:
             return None
-        level = 1
         if self._escalation.factor > 1.0:
+            # Only behind the block itself: of gateways that begin it at once, one raises the level.
             level = await store.increment(self._level_key(who), 1, self._escalation.memory)
-        seconds = self._escalation.seconds(rule.block, level)
+            seconds = self._escalation.seconds(rule.block, level)
+            await store.replace(key, self._written(seconds, level), version, seconds)
         now = clocks.now()
-        written = {"by": clocks.gateway, "until": now + seconds, "wall": clocks.wall() + seconds}
-        data = json.dumps({**written, "seconds": seconds, "level": level}).encode()
-        if await store.add(key, data, seconds) is None:
-            return None
         # Tracked for as long as anything of it stands in the store, so that the bound holds for that as well.
         kept = seconds if self._escalation.factor == 1.0 else max(seconds, self._escalation.memory)
         self.tracker.update(who, now + kept, now)
@@ -138,6 +136,11 @@ class Tier:
     async def _forget_counts(self, who: str) -> None:
         for place in range(self.rule.most):
             await self._store.delete(self._count_key(who, place))
+
+    def _written(self, seconds: Seconds, level: int) -> bytes:
+        clocks = self._clocks
+        ends = {"by": clocks.gateway, "until": clocks.now() + seconds, "wall": clocks.wall() + seconds}
+        return json.dumps({**ends, "seconds": seconds, "level": level}).encode()
 
     def _read(self, who: str, value: Value) -> Block:
         """Whatever stands there, it is a block: what cannot be read is one of the usual length."""

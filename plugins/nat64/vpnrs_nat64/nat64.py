@@ -235,11 +235,15 @@ class Nat64:
         return answer(syn, problem.error, syn.dst)
 
     def _refuse6(self, packet: Packet, problem: Problem) -> Outcome:
-        error = None if problem.error is None else answer(packet, problem.error, self.own6)
+        error = None
+        if problem.error is not None and valid_source_v6(packet.src, self.prefix):
+            error = answer(packet, problem.error, self.own6)
         return Outcome(reason=problem.reason, answer=error)
 
     def _refuse4(self, packet: Packet, problem: Problem) -> Outcome:
-        error = None if problem.error is None else answer(packet, problem.error, packet.dst)
+        error = None
+        if problem.error is not None and valid_source_v4(packet.src):
+            error = answer(packet, problem.error, packet.dst)
         return Outcome(reason=problem.reason, answer=error)
 
     def _ends6(self, found: Tuple, remote_address: bytes) -> tuple[int, bytes, bytes]:

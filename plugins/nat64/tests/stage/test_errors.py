@@ -216,6 +216,24 @@ def test_e7_an_error_never_answers_an_error():
     assert bench.tun() == []
 
 
+def test_a6_e7_sources_that_nobody_has_are_not_answered():
+    bench = Bench()
+    for source in ("0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"):
+        bench.receive(packets.ip_packet(source, SOURCE, 132, bytes(8)))
+        bench.receive(packets.udp(source, SOURCE, DATA, ip={"ttl": 1}))
+        bench.receive(packets.udp(source, SOURCE, DATA, dport=7))
+        assert bench.tun() == []
+    bench.receive(packets.ip_packet(OTHER, SOURCE, 132, bytes(8)))
+    assert len(bench.tun()) == 1
+    for source in ("::1", "ff02::1", "fe80::1", bench.far(HOST)):
+        for data in (
+            packets.ip_packet(source, bench.far(), 132, bytes(8)),
+            packets.udp(source, bench.far(), ip={"ttl": 1}),
+        ):
+            packet = Packet.of(data, bench.a.session)
+            assert bench.stage.nat64.from_client(packet, bench.now).answer is None
+
+
 def test_a_stored_syn_is_answered_after_six_seconds_or_by_the_clients_own():
     bench = Bench()
     syn = packets.tcp(OTHER, SOURCE, sport=999, dport=40000, flags=SYN)

@@ -75,6 +75,15 @@ async def present(server, client):
     return await server.vpnrs_register_authenticators()[0].server().begin(ATTEMPT, Bearer(half.start()["bearer"]), b"")
 
 
+@pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o644, False), (0o602, True), (0o666, True)])
+def test_a_tokens_file_that_everyone_may_change_is_told(pair, tmp_path, caplog, mode, told):
+    [file] = Plugin.provision("alice").server_files
+    (tmp_path / file).chmod(mode)
+    caplog.clear()
+    Plugin(validated(Plugin.provision("alice").server_table, tmp_path), Ctx("server", tmp_path))
+    assert ("may be changed by everyone" in caplog.text) == told
+
+
 async def test_what_init_provisions_authenticates(pair):
     server, client, *_ = pair
     verdict = await present(server, client)

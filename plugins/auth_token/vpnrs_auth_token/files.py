@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,14 @@ def read_file(path: Path) -> TokenFile:
         return parse_file(read_text(path), str(path))
     except OSError as error:
         raise TokenFileError(unreadable(path, error)) from None
+
+
+def is_open_to_change(path: Path) -> bool:
+    """Whether everyone on this host may write to it. False also for a file that is gone."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
 
 
 def unreadable(path: Path, error: OSError) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vpnrs_auth_token.authenticator import TokenAuthenticator, load_token
 from vpnrs_auth_token.config import TokenConfig, provision
 from vpnrs_auth_token.events import TokensChanged, TokensUnusable
+from vpnrs_auth_token.files import is_open_to_change
 from vpnrs_auth_token.live import LiveTokens
 from vpnrs_auth_token.watch import TokenWatch
 from vpnrs_core.hookspecs import impl
@@ -27,6 +28,8 @@ class Plugin:
             file = config.file()
             path = None if file is None else Path(ctx.path(file))
             self._tokens = LiveTokens(path, config.tokens_inline, "[plugins.auth_token] tokens_inline")
+            if path is not None and is_open_to_change(path):
+                ctx.log.warning("%s may be changed by everyone on this host, who can add a token: chmod 600 it", path)
         else:
             load_token(config.token)
 

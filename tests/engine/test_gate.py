@@ -62,6 +62,31 @@ async def test_a_plugin_that_fails_refuses_the_attempt_and_is_named(bench, hook,
     assert not len(b.sessions.table)
 
 
+@pytest.mark.parametrize("hook", ["identify", "begin", "answer"])
+@on_clock
+async def test_what_a_method_raises_is_told_without_its_text_which_may_hold_the_credential(bench, hook):
+    b = bench()
+
+    def fault(*_):
+        raise KeyError("the presented sekret")
+
+    async def asks(*_):
+        return Challenge({})
+
+    async def answered(_):
+        return {}
+
+    setattr(b.method if hook == "identify" else b.method.half, hook, fault)
+    if hook == "answer":
+        b.method.half.begin = asks
+    answer = await b.attempt(ask=answered)
+    assert answer.code is Code.INTERNAL
+    assert answer.detail.startswith(f"plugin p_auth, {hook}: KeyError (")
+    assert "test_gate.py" in answer.detail
+    assert b.failures() == [("p_auth", hook)]
+    assert "sekret" not in repr((answer, b.events))
+
+
 @on_clock
 async def test_a_deadline_is_told_from_a_plugins_own_timeout(bench):
     for fault, text in ((hangs, "took longer than 5 s"), (times_out_by_itself, "its own database")):

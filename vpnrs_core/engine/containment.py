@@ -11,11 +11,11 @@ REPEATS_PER_SECOND = 1.0
 BURST = 5.0
 
 
-def describe(exc: BaseException) -> str:
+def describe(exc: BaseException, *, with_text: bool = True) -> str:
     """Type, text, and the file and line that raised."""
     frames = traceback.extract_tb(exc.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(exc).__name__}: {exc}{where}"
+    return f"{type(exc).__name__}{f': {exc}' if with_text else ''}{where}"
 
 
 class FailureReporter:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from vpnrs_core.engine.containment import FailureReporter
+from vpnrs_core.engine.containment import FailureReporter, describe
+from vpnrs_core.errors import VpnrsError
 from vpnrs_core.interfaces import (
     Accept,
     Admit,
@@ -39,6 +40,8 @@ DEADLINE = 5.0
 ANSWER_DEADLINE = 10.0
 MAX_ROUNDS = 4
 FINGERPRINT_BYTES = 8
+# What these raise may hold the credential in its text (a KeyError does), and goes to the log without it.
+_SEES_CREDENTIAL = frozenset({"identify", "begin", "answer"})
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
@@ -186,6 +189,8 @@ class Judge:
             self._fail(plugin, hook, f"took longer than {DEADLINE:g} s" if limit.expired() else exc)
 
     def _fail(self, plugin: str, hook: str, exc: Exception | str) -> NoReturn:
+        if hook in _SEES_CREDENTIAL and isinstance(exc, Exception) and not isinstance(exc, VpnrsError):
+            exc = describe(exc, with_text=False)
         self._reporter.report(plugin, hook, exc, time.monotonic())
         text = exc if isinstance(exc, str) else f"{type(exc).__name__}: {exc}"
         raise Refused(Refuse(Code.INTERNAL, detail=f"plugin {plugin}, {hook}: {text}"))

@@ -8,6 +8,7 @@ from nat64_bench import HOST, SOURCE, Bench, sound
 from scapy.layers.inet import ICMP, UDP
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6TimeExceeded, IPv6, defragment6
 
+from vpnrs_core.packet.checksum import checksum
 from vpnrs_core.testkit import packets
 
 DATA = bytes(range(256)) * 12
@@ -48,6 +49,22 @@ def test_fragments_that_stay_alone_are_dropped_counted_and_told():
     assert bench.wait(3) == []  # without the first one nobody is told
     assert bench.dropped() == {"nat64.fragment_timeout": 2}
     assert bench.pipeline._tun_stages[0].out.held_bytes == 0
+
+
+@pytest.mark.parametrize("make", [packets.tcp, packets.udp])
+@pytest.mark.parametrize(("offset", "size"), [(1, 4), (1, 16), (0x2000, 8), (0x2001, 16)])
+def test_short_fragments_that_begin_like_a_session_of_the_fast_path(make, offset, size):
+    bench = Bench()
+    bench.connect()
+    for _ in range(3):
+        bench.send(make("fd00::2", bench.far(), b"out", dport=80))
+        bench.receive(make(HOST, SOURCE, b"in", sport=80, dport=40000))
+    piece = bytearray(make(HOST, SOURCE, b"in" * 9, sport=80, dport=40000)[: 20 + size])
+    piece[2:4], piece[6:8], piece[10:12] = len(piece).to_bytes(2, "big"), offset.to_bytes(2, "big"), b"\0\0"
+    piece[10:12] = checksum(bytes(piece[:20])).to_bytes(2, "big")
+    assert bench.receive(bytes(piece)) == []
+    assert bench.failures == []
+    assert len(bench.stage.fragments) == 1
 
 
 def test_overlapping_fragments_go_all_of_them():

@@ -193,6 +193,8 @@ class _ToV6(Rewriter):
                 return None
         if header.l4_offset != 20 or header.protocol != protocol or header.version != 4:
             return None
+        if header.header_length == 20:  # a fragment whose bytes look like the session's ports
+            return None
         vnet, first, total, ident, field, limit, check_ip, middle, check = self._unpack(frame)
         if limit < 2 or field & ~DF or total > 65515 or (protocol == TCP and middle[9] & _FLAGS):
             return None

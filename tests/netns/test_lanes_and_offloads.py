@@ -26,7 +26,7 @@ def test_both_lanes_carry_identical_bytes(tunnel, lane):
     carry(net)
     [session] = net.server.status()["server"]["sessions"]
     assert [link["lane"] for link in session["links"]] == [lane]
-    assert [link["codecs"] for link in session["links"]] == [["offload", "segments", "plain"]]
+    assert [link["codecs"] for link in session["links"]] == [["offload", "segments", "plain", "halves"]]
     assert [link["lane"] for link in net.client.status()["client"]["session"]["links"]] == [lane]
 
 

@@ -40,7 +40,7 @@ class Plan:
 
 def preflight(plan: Plan) -> list[Finding]:
     """→ everything that is wrong on this host for that plan: errors that would stop the start, and warnings."""
-    findings = [_error(text) for text in (_device(), *_capabilities(plan), _run_directory(), _nft(plan)) if text]
+    findings = [_error(text) for text in (*_capabilities(plan), _device(), _run_directory(), _nft(plan)) if text]
     if not plan.sets_forwarding:
         for wanted, key in (
             (plan.forwards_ipv4, "net/ipv4/ip_forward"),

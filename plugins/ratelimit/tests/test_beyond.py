@@ -264,6 +264,12 @@ async def test_everybody_is_let_in_again_by_the_name_global():
     assert isinstance(await g.attempt("good", good=True), Admit)
 
 
+async def test_a_principal_may_be_called_global():
+    g = Gateway(per_principal={"attempts": 1})
+    await g.check.tiers["principal"].count("global")
+    assert [b["tier"] for b in (await g.ask("unblock", who="global"))["unblocked"]] == ["principal"]
+
+
 async def test_questions_to_a_store_that_fails_are_answered_with_the_reason():
     broken = Broken(MemoryStore(Clock()))
     g = Gateway(store=broken)

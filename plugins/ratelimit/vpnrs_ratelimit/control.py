@@ -176,9 +176,9 @@ def _status(block: Block) -> BlockStatus:
 
 def _places(who: str) -> Mapping[str, str]:
     """Tier → name, wherever this text may mean somebody."""
-    if who == GLOBAL:
-        return {GLOBAL: ALL}
     found = {PRINCIPAL: who, **names(who)}
+    if who == GLOBAL:
+        found[GLOBAL] = ALL
     if _FINGERPRINT.fullmatch(who):
         found[CREDENTIAL] = who.lower()
     return found

@@ -7,6 +7,7 @@ from vpnrs_nat64.state.records import Session
 
 from vpnrs_core.packet.icmp import packet_too_big
 from vpnrs_core.packet.packet import Packet
+from vpnrs_core.packet.vnet import NEEDS_CSUM, VNET
 from vpnrs_core.testkit import packets
 
 DATA = bytes(range(100))
@@ -232,6 +233,16 @@ def test_a6_e7_sources_that_nobody_has_are_not_answered():
         ):
             packet = Packet.of(data, bench.a.session)
             assert bench.stage.nat64.from_client(packet, bench.now).answer is None
+
+
+def test_a_checksum_position_inside_of_the_headers_costs_that_packet_only():
+    bench = Bench()
+    data = packets.udp("fd00::2", bench.far(), DATA)
+    for start in range(40, 50):
+        for offset in (0, 2, 6):
+            bench.send(data, Packet.of(data, vnet=VNET.pack(NEEDS_CSUM, 0, 0, 0, start, offset)), data)
+    assert bench.failures == []
+    assert "stage_error" not in bench.dropped()
 
 
 def test_a_stored_syn_is_answered_after_six_seconds_or_by_the_clients_own():

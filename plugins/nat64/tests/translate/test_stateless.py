@@ -11,7 +11,9 @@ from vpnrs_nat64.translate.prefix import Prefix
 from vpnrs_nat64.translate.problem import Problem
 from vpnrs_nat64.translate.stateless import Side, Stateless, stateless
 
+from vpnrs_core.packet.checksum import checksum
 from vpnrs_core.packet.packet import Packet
+from vpnrs_core.packet.vnet import NEEDS_CSUM, PLAIN_VNET, VNET
 from vpnrs_core.testkit import packets
 
 LOCAL = "192.0.0.1"
@@ -38,6 +40,17 @@ def test_every_transport_passes() -> None:
     packet = Packet.of(packets.ip_packet(LOCAL, HOST, 132, bytes(range(40))))
     (six,) = all_good(stateless(Side.V4, packet, settings()))
     assert (six.protocol, six.data[40:]) == (132, bytes(range(40)))
+
+
+def test_a_fragment_with_an_unfinished_checksum_is_a_sound_packet() -> None:
+    data = packets.ip_packet(LOCAL, HOST, 17, bytes(range(16)))
+    piece = bytearray(data)
+    piece[6:8], piece[10:12] = b"\0\1", b"\0\0"
+    piece[10:12] = checksum(bytes(piece)[:20]).to_bytes(2, "big")
+    packet = Packet.of(bytes(piece), vnet=VNET.pack(NEEDS_CSUM, 0, 0, 0, 20, 6))
+    (six,) = all_good(stateless(Side.V4, packet, settings()))
+    assert six.vnet == PLAIN_VNET
+    assert six.header.fragment_offset == 8
 
 
 def test_errors_are_translated_with_their_embedded_addresses() -> None:

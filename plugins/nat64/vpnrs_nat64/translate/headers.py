@@ -9,7 +9,7 @@ from struct import Struct
 from typing import Final
 
 from vpnrs_core.packet.checksum import checksum, ones_sum
-from vpnrs_core.packet.header import FRAGMENT, ICMP, ICMPV6, UDP, VNET_LENGTH
+from vpnrs_core.packet.header import FRAGMENT, ICMP, ICMPV6, UDP, VNET_LENGTH, BadPacket
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.segment import segment
 from vpnrs_core.packet.vnet import CSUM_OFFSET, GSO_ECN, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, PLAIN_VNET, VNET
@@ -139,7 +139,8 @@ def _transport(packet: Packet, walk: Walk, change: Change, version: int) -> tupl
     vnet, partial = PLAIN_VNET, False
     if not frame.startswith(PLAIN_VNET):
         flags, gso_type, _, gso_size, start, offset = VNET.unpack_from(frame)
-        ours = start == walk.l4 == header.l4_offset and CSUM_OFFSET.get(walk.protocol) == offset and not walk.fragment
+        ours = start == walk.l4 == header.l4_offset and CSUM_OFFSET.get(walk.protocol) == offset
+        ours = ours and not (walk.fragment or header.is_fragment)
         if ours and flags & NEEDS_CSUM:
             partial = True
             moved = (40 if version == 6 else 20) - walk.l4
@@ -151,6 +152,10 @@ def _transport(packet: Packet, walk: Walk, change: Change, version: int) -> tupl
         else:
             # An inner checksum, of a tunnel in this packet: nothing here knows how its fields move.
             frame = PLAIN_VNET + segment(packet)[0]
+            try:
+                _ = Packet(frame).header
+            except BadPacket:  # it was told to be where a length is
+                return MALFORMED
     at = VNET_LENGTH + walk.l4
     fragment = walk.offset or walk.more
     if walk.protocol in (ICMP, ICMPV6) and (fragment or walk.protocol != (ICMPV6 if version == 4 else ICMP)):

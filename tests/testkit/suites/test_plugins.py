@@ -11,7 +11,10 @@ from vpnrs_core.testkit.contract import classes
 
 ROOT = Path(__file__).parents[3]
 # What a plugin's table must hold; one with `provision`, or with defaults for all, needs none.
-TABLES: Mapping[str, Mapping[str, Any]] = {"nat64": {"prefix": "64:ff9b:1::/96", "source_ip": "10.0.0.200"}}
+TABLES: Mapping[str, Mapping[str, Any]] = {
+    "nat64": {"prefix": "64:ff9b:1::/96", "source_ip": "10.0.0.200"},
+    "metrics": {"listen": "127.0.0.1:0"},  # any free port: tests run side by side
+}
 # These pairs of engines have their own tests with the same suite, and take their time.
 ELSEWHERE = "Test_engine_"
 

@@ -21,9 +21,10 @@ BENCH_NAT64 ?=
 demo: $(READY) host
 	@$(BIN)/vpnrs demo
 
-# Tests that disturb each other share an xdist_group, and so a worker.
+# Most of the time tests wait, so there are more workers than cores. Those that disturb each other share an xdist_group,
+# and so a worker.
 test: $(READY) host $(BIN)/promtool
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist loadgroup $(TESTS)
 
 # Ten minutes under load, with a real Prometheus; its short form is a test. SECONDS=60 RATE=10 for another.
 soak: SECONDS := 600

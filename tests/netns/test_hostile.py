@@ -56,7 +56,7 @@ class Good:
         self.ping.send_signal(2)
         out, _ = self.ping.communicate(timeout=10)
         sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received", out).groups())
-        assert sent > 10
+        assert sent > 1  # how many, the quickest of the breaches decide
         assert received >= sent - 1  # the last one may be under way
         assert self.net.client.log.count(" connected ") == 1
         assert "Traceback" not in self.net.server.log

@@ -67,6 +67,14 @@ def test_a_pull_cuts_the_head_to_what_fits(queue):
     assert wire == segment(BULK)
 
 
+def test_nothing_is_cut_behind_a_whole_super_packet(queue):
+    queue.push(BULK, 0.0)
+    queue.push(BULK, 0.0)
+    room = BULK.ip_bytes * 3 // 2
+    assert [packet.segments for packet in queue.pull(room, 0.0)] == [BULK.segments]
+    assert [packet.segments for packet in queue.pull(room, 0.0)] == [BULK.segments]
+
+
 def test_a_pull_gives_one_segment_at_least(queue):
     queue.push(BULK, 0.0)
     queue.push(SMALL, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,10 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit. With VPNRS_DEBUG=1, errors are shown with their traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no bars shows question marks; it is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     try:
         code = cli.main(args=arguments, prog_name="vpnrs", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -66,6 +71,8 @@ def _fail(text: str, code: int, error: BaseException) -> None:
         import traceback
 
         traceback.print_exception(error)
+    from vpnrs_core.engine.logs import one_line
+
     for line in text.splitlines() or [""]:
-        click.echo(f"vpnrs: {line}", err=True)
+        click.echo(f"vpnrs: {one_line(line)}", err=True)
     sys.exit(code)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from vpnrs_core.cli.words import duration, rate, size, sparkline
+from vpnrs_core.engine.logs import one_line
 from vpnrs_core.engine.status import (
     ClientStatus,
     InstanceStatus,
@@ -60,16 +62,14 @@ def render(status: Status) -> RenderableType:
     parts: list[RenderableType] = [_grid(_facts(status))]
     sessions = _sessions(status)
     if sessions:
-        parts.append(_session_table(sessions))
-    if any(session.links for session in sessions):
-        parts.append(_link_table(sessions))
+        parts.append(_Sessions(sessions))
     for drops, whose in [(status.drops, "instance"), *((session.drops, session.principal) for session in sessions)]:
         if drops:
-            parts.append(Text(f"dropped ({whose}): {_counts(drops)}"))
+            parts.append(_text(f"dropped ({whose}): {_counts(drops)}"))
     for plugin in status.plugins:
         if plugin.failures:
             parts.append(
-                Text(f"plugin {plugin.name} {plugin.version} failed {plugin.failures} times; the log says how")
+                _text(f"plugin {plugin.name} {plugin.version} failed {plugin.failures} times; the log says how")
             )
     return Group(*parts)
 
@@ -146,36 +146,47 @@ def _sessions(status: InstanceStatus) -> list[SessionStatus]:
     return [status.client.session] if status.client is not None and status.client.session is not None else []
 
 
-def _session_table(sessions: Iterable[SessionStatus]) -> Table:
-    rows = []
-    for session in sessions:
-        expires = session.expires_seconds
-        rows.append(
-            (
-                session.principal,
-                session.state,
-                _list(session.addresses),
-                str(session.mtu),
-                f"{rate(session.ingress.bytes_per_second)} {sparkline(session.ingress.history, 10)}".rstrip(),
-                f"{rate(session.egress.bytes_per_second)} {sparkline(session.egress.history, 10)}".rstrip(),
-                f"{size(session.ingress.bytes)} / {size(session.egress.bytes)}",
-                size(session.queue_bytes),
-                str(sum(session.drops.values())),
-                duration(session.age_seconds),
-                "never" if expires is None else f"in {duration(expires)}",
-            )
-        )
-    titles = "principal", "state", "addresses", "MTU", "ingress", "egress", "in / out", "queue", "drops", "age", "ends"
-    return _table(titles, rows)
+class _Sessions:
+    """A line each for sessions and links, where the terminal is wide enough for every cell; else a block each, in
+    which nothing is cut off."""
+
+    def __init__(self, sessions: Sequence[SessionStatus]) -> None:
+        self._sessions = sessions
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        links = [(session.principal, *_link(link)) for session in self._sessions for link in session.links]
+        tables = [_table(_SESSION, map(_session, self._sessions)), *([_table(_LINK, links)] if links else [])]
+        unbounded = options.update(max_width=_UNBOUNDED)
+        if all(Measurement.get(console, unbounded, table).maximum <= options.max_width for table in tables):
+            yield from tables
+            return
+        for session in self._sessions:
+            yield _block(_SESSION, _session(session))
+            for link in session.links:
+                yield _block(_LINK, (session.principal, *_link(link)))
 
 
-def _link_table(sessions: Iterable[SessionStatus]) -> Table:
-    rows = [(session.principal, *_link(link)) for session in sessions for link in session.links]
-    titles = (
-        "link of", "remote", "transport", "RTT", "loss", "window", "control", "datagram", "codecs", "handshake", "age",
-        "moved",
-    )  # fmt: skip
-    return _table(titles, rows)
+_SESSION = (
+    "principal", "state", "addresses", "MTU", "ingress", "egress", "in / out", "queue", "drops", "age", "ends",
+)  # fmt: skip
+_LINK = (
+    "link of", "remote", "transport", "RTT", "loss", "window", "control", "datagram", "codecs", "handshake", "age",
+    "moved",
+)  # fmt: skip
+
+
+def _session(session: SessionStatus) -> Iterator[str]:
+    yield session.principal
+    yield session.state
+    yield _list(session.addresses)
+    yield str(session.mtu)
+    for traffic in (session.ingress, session.egress):
+        yield f"{rate(traffic.bytes_per_second)} {sparkline(traffic.history, 10)}".rstrip()
+    yield f"{size(session.ingress.bytes)} / {size(session.egress.bytes)}"
+    yield size(session.queue_bytes)
+    yield str(sum(session.drops.values()))
+    yield duration(session.age_seconds)
+    yield "never" if session.expires_seconds is None else f"in {duration(session.expires_seconds)}"
 
 
 def _link(link: LinkStatus) -> Iterator[str]:
@@ -198,16 +209,27 @@ def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     for title in titles:
         table.add_column(title)
     for row in rows:
-        # Text, not markup: a principal's name is not ours to interpret.
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(_text, row))
     return table
+
+
+def _block(titles: Iterable[str], cells: Iterable[str]) -> RenderableType:
+    (first, name), *rows = zip(titles, cells, strict=True)
+    return Group(_text(f"{first} {name}"), _grid((f"  {title}", cell) for title, cell in rows))
 
 
 def _grid(rows: Iterable[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
-    for label, value in rows:
-        table.add_row(Text(label), Text(value))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*map(_text, row))
     return table
+
+
+def _text(cell: str) -> Text:
+    """Neither markup nor terminal sequences: what a principal is called, or a server says, is not ours to carry out."""
+    return Text(one_line(cell))
 
 
 def _list(items: Iterable[str]) -> str:

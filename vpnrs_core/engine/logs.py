@@ -103,7 +103,7 @@ class HumanFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        text = f"{stamp} {record.levelname.lower()} {_one_line(record.getMessage())}"
+        text = f"{stamp} {record.levelname.lower()} {one_line(record.getMessage())}"
         event = getattr(record, "event", None)
         if isinstance(event, Event):
             text += "".join(f" {k}={_quote(v)}" for k, v in event_fields(event).items() if v not in ("", None))
@@ -136,7 +136,7 @@ def _quote(value: Any) -> str:
     return json.dumps(text) if " " in text or '"' in text or not text.isprintable() else text
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """What peers and files say may hold line ends and terminal sequences: nobody begins a line of his own."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 

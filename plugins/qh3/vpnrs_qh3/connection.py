@@ -30,6 +30,9 @@ from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Uncertain
 
 log = logging.getLogger("vpnrs.quic")
 
+# qh3's only one, with HyStart++ (RFC 9438, RFC 9406). Stream bytes obey its window, datagrams as far as window.py says.
+CONTROLLER = "cubic"
+
 _TAG = 16
 # qh3 writes two bytes of packet number; the RFC allows four, and a packet that did not fit would block the connection.
 _PACKET_NUMBER = 4
@@ -414,6 +417,7 @@ class Qh3Connection:
     def facts(self) -> Mapping[str, str | int | float]:
         facts: dict[str, str | int | float] = {
             "engine": "qh3",
+            "congestion_controller": CONTROLLER,
             "direct": int(self._core is not None),
             "rtt": self.rtt() or 0.0,
             "oversized": self._oversized,

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.host import dns
+from vpnrs_core.host.changes import boot_id
 from vpnrs_core.host.dns import LinkDns, ResolvconfDns, ResolvConfFile, dns_change
+from vpnrs_core.host.leftovers import clear, leftovers
 from vpnrs_core.host.netlink import HostLink
+from vpnrs_core.host.resolv_conf import Former, former, with_servers
 
 SERVERS = [ip_address("10.77.0.1"), ip_address("fd77::1")]
 BEFORE = "# mine\nnameserver 192.0.2.1\nsearch example.org\noptions edns0\n"
@@ -113,9 +116,11 @@ async def test_the_file_gets_them_keeps_the_rest_and_gets_its_own_back(etc):
     assert ResolvConfFile.from_record(change.record()) == change
     inode = os.stat(etc / "resolv.conf").st_ino
     await change.apply(Links())
-    assert (etc / "resolv.conf").read_text() == (
-        "# Servers of vpnrs instance work; the former content comes back when it stops.\n"
-        "nameserver 10.77.0.1\nnameserver fd77::1\n# mine\nsearch example.org\noptions edns0\n"
+    first, rest = (etc / "resolv.conf").read_text().split("\n", 1)
+    assert first.startswith("# Servers of vpnrs instance work; the former content comes back when it stops")
+    assert rest == (
+        "nameserver 10.77.0.1\nnameserver fd77::1\n"
+        "# mine\n#vpnrs# nameserver 192.0.2.1\nsearch example.org\noptions edns0\n"
     )
     assert os.stat(etc / "resolv.conf").st_ino == inode, "it may be mounted over"
     await change.undo(Links())
@@ -123,7 +128,7 @@ async def test_the_file_gets_them_keeps_the_rest_and_gets_its_own_back(etc):
 
 
 def test_a_file_with_the_servers_of_another_instance_is_left_to_it(etc):
-    (etc / "resolv.conf").write_text(dns.resolv_conf(BEFORE, ["10.9.0.1"], "other"))
+    (etc / "resolv.conf").write_text(with_servers(BEFORE, ["10.9.0.1"], "other", boot_id()))
     change, warning = dns_change(SERVERS, [], "vpnrs0", 7, "work")
     assert change is None
     assert "has the servers of vpnrs instance other, so 10.77.0.1, fd77::1 is not asked" in warning
@@ -136,6 +141,77 @@ async def test_a_file_that_was_not_there_goes_again(etc):
     assert "nameserver 10.77.0.1" in (etc / "resolv.conf").read_text()
     await ResolvConfFile.from_record(change.record()).undo(Links())
     assert not (etc / "resolv.conf").exists()
+
+
+async def test_a_link_stays_a_link_and_what_it_leads_to_goes_again(etc):
+    (etc / "resolv.conf").unlink()
+    (etc / "resolv.conf").symlink_to(etc / "elsewhere.conf")
+    change, _ = dns_change(SERVERS, [], "vpnrs0", 7, "work")
+    await change.apply(Links())
+    assert "nameserver 10.77.0.1" in (etc / "resolv.conf").read_text()
+    await change.undo(Links())
+    assert (etc / "resolv.conf").is_symlink()
+    assert not (etc / "elsewhere.conf").exists()
+
+
+async def test_a_file_that_cannot_be_read_is_not_taken_for_none(etc):
+    (etc / "resolv.conf").unlink()
+    (etc / "resolv.conf").mkdir()
+    with pytest.raises(HostError, match=r"resolv\.conf cannot be read: Is a directory; .* accept_dns = false"):
+        dns_change(SERVERS, [], "vpnrs0", 7, "work")
+
+
+def test_a_server_in_a_comment_is_none(etc):
+    (etc / "resolv.conf").write_text("#nameserver 127.0.0.53\nnameserver 192.0.2.1\n")
+    assert not dns.asks_resolved()
+
+
+@pytest.mark.parametrize("before", [BEFORE, None, ""])
+def test_what_a_power_cut_left_is_told_and_undone_without_a_journal(etc, monkeypatch, before):
+    monkeypatch.setenv("VPNRS_RUN_DIR", str(etc / "run"))
+    path = etc / "resolv.conf"
+    path.write_text(with_servers(before, ["10.77.0.1"], "work", boot_id()))
+    assert leftovers() == [], "of this boot the journal knows"
+    path.write_text(with_servers(before, ["10.77.0.1"], "work", "an-earlier-one"))
+    (left,) = leftovers()
+    assert left.instance == "work"
+    assert "since before a power cut" in left.changes[0]
+    assert "by instance work before this host was started" in clear("work")[0]
+    assert (path.read_text() if path.exists() else None) == before
+    assert leftovers() == []
+
+
+def test_what_a_power_cut_left_and_somebody_changed_is_left_alone(etc):
+    text = with_servers(BEFORE, ["10.77.0.1"], "work", "an-earlier-one") + "options ndots:2\n"
+    (etc / "resolv.conf").write_text(text)
+    assert dns.put_back() == ""
+    assert (etc / "resolv.conf").read_text() == text
+
+
+@given(
+    before=st.none()
+    | st.lists(
+        st.sampled_from(
+            [
+                "nameserver 1.2.3.4",
+                " nameserver ::1",
+                "search a",
+                "#vpnrs# x",
+                "",
+                "\r",
+                "\u2028x",
+                "# Servers of vpnrs instance b;",
+            ]
+        )
+    ).map("\n".join),
+    servers=st.lists(st.sampled_from(["::9", "9.9.9.9"])),
+)
+def test_the_former_content_can_be_read_from_the_new_one(before, servers):
+    text = with_servers(before, servers, "work", "boot")
+    assert former(text) == Former("work", "boot", before)
+    asked = [line.split()[1] for line in text.splitlines() if line.lstrip().startswith("nameserver")]
+    assert asked == servers
+    assert former(text + "x") is None
 
 
 async def test_a_file_that_somebody_changed_since_is_left_alone(etc):

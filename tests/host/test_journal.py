@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vpnrs_core.errors import HostError
+from vpnrs_core.host import changes, dns
 from vpnrs_core.host.journal import Journal, current_scope, replay
+from vpnrs_core.host.leftovers import clear, leftovers
+from vpnrs_core.host.undo import undo_all
 
 HERE = ("boot", "namespace")
 
@@ -147,6 +150,40 @@ def test_a_disk_that_is_full_is_said_so_and_the_journal_is_readable_again(path, 
             journal.intend(change(2))
     journal.intend(change(3))
     assert again(path) == [(3, False), (2, False), (1, True)]
+
+
+async def test_a_disk_that_is_full_keeps_nothing_from_being_undone(path, monkeypatch, caplog):
+    key = "net/ipv4/ip_forward"
+    journal, values = Journal(path, HERE), {key: "1"}
+    monkeypatch.setattr(changes, "read_sysctl", values.get)
+    monkeypatch.setattr(changes, "write_sysctl", values.__setitem__)
+    journal.done(journal.intend(changes.SetSysctl(key, "1", "0", {}).record()))
+    with monkeypatch.context() as patch:
+        patch.setattr("vpnrs_core.host.journal.os.write", lambda fd, data: 0)
+        assert await undo_all(None, journal) == ["net.ipv4.ip_forward = 1 (was 0)"]
+    assert values == {key: "0"}
+    assert "undoing goes on" in caplog.text
+    journal.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_of_a_damaged_journal_the_others_are_told_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("VPNRS_RUN_DIR", str(tmp_path))
+    monkeypatch.setattr(dns, "RESOLV_CONF", tmp_path / "resolv.conf")
+    lines = {"bad": ["x"], "new": [{"intend": 1, "change": {"kind": "of tomorrow"}}]}
+    lines["work"] = [{"intend": 1, "change": changes.SetSysctl("net/x", "1", "0", {}).record()}]
+    for name, records in lines.items():
+        (tmp_path / name).mkdir()
+        head = {"journal": 1, "boot": current_scope()[0], "namespace": current_scope()[1]}
+        (tmp_path / name / "journal").write_text("".join(json.dumps(line) + "\n" for line in [head, *records]))
+    bad, new, work = leftovers()
+    assert "cannot be read as a journal" in bad.damaged
+    assert "this version does not know" in new.damaged
+    assert (work.changes, work.damaged) == (("net.x = 1 (was 0)",), "")
+    with pytest.raises(HostError, match="cannot be read as a journal"):
+        clear("bad")
+    clear("work")
+    assert [each.instance for each in leftovers()] == ["bad", "new"]
 
 
 def test_the_file_is_what_the_module_says(path):

@@ -1,5 +1,6 @@
 """Which way a pin takes, and what needs one."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -46,6 +47,7 @@ def test_a_pin_goes_as_the_way_does():
     pin = pin_by(SERVER, ROUTES[0], TUN)
     assert (pin.interface, pin.gateway, pin.metric) == ("eth0", "192.168.1.1", PIN_METRIC + TUN)
     assert type(pin).from_record(pin.record()) == pin
+    assert pin_by(SERVER, replace(ROUTES[0], onlink=True), TUN).onlink
     assert PIN_METRIC + TUN < BACKSTOP_METRIC, "the smaller metric wins"
 
 

@@ -289,6 +289,29 @@ async def test_a_default_route_is_two_halves_and_the_server_stays_beside_it(host
     assert before.differences(host.namespace.snapshot()) == []
 
 
+@pytest.mark.parametrize(
+    ("way", "by"),
+    [
+        ("default via 192.0.2.1 dev eth onlink", "via 192.0.2.1 dev eth"),
+        ("default nexthop via 10.204.1.2 dev other nexthop via 10.203.1.2 dev eth", "via 10.203.1.2 dev eth"),
+    ],
+    ids=["a gateway beyond the link's networks", "of several ways the one that is up"],
+)
+async def test_a_pin_goes_by_every_kind_of_way(host, way, by):
+    # A wire whose far end is down: `other` is up and carries nothing.
+    host.ip("link", "add", "other", "type", "veth", "peer", "name", "far")
+    host.ip("address", "add", "10.204.1.1/24", "dev", "other")
+    host.ip("link", "set", "other", "up")
+    host.ip("route", "replace", *way.split())
+    before = host.namespace.snapshot()
+    async with host.setup() as (tun, setup):
+        await setup.configure_tun(tun, addresses("10.77.0.1/24"), 1280)
+        await setup.set_routes(networks("0.0.0.0/0"), underlay=networks("198.51.100.7/32"))
+        assert by in host.ip("route", "show", "198.51.100.7", "proto", "157")
+        await setup.undo()
+    assert before.differences(host.namespace.snapshot()) == []
+
+
 async def test_a_route_that_the_host_has_is_not_taken_for_success(host):
     host.ip("route", "add", "10.8.0.0/16", "via", "10.203.1.2")
     before = host.namespace.snapshot()
@@ -443,5 +466,8 @@ async def test_an_answer_that_nobody_waits_for_any_more_spoils_no_other(host):
             for _ in range(turns):
                 await asyncio.sleep(0)
             asked.cancel()
-            await asyncio.gather(asked, return_exceptions=True)
+            asyncio.get_running_loop().call_soon(asked.cancel)  # and once more, while it waits for the end
             assert await netlink.routes() == whole
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+        assert await asyncio.gather(*(netlink.routes() for _ in range(5))) == [whole] * 5

@@ -74,7 +74,7 @@ class Leaks:
 
 def closed(net):
     """Whether client 0's kill switch is in force."""
-    return "vpnrs_client_kill" in net.client_ns[0].run("nft", "list", "tables").stdout
+    return "vpnrs_client.kill" in net.client_ns[0].run("nft", "list", "tables").stdout
 
 
 def await_closed(net):

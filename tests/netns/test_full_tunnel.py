@@ -48,7 +48,7 @@ def test_a_server_is_reached_by_name_at_once_and_again_when_the_name_cannot_be_a
     for version in (4, 6):
         assert goes_by(net, version, BEYOND[version]) == ("vpnrs0", None)
         assert goes_by(net, version, FAR[version]) == ("server", GATEWAY[version])
-    table = net.client_ns[0].run("nft", "list", "table", "inet", "vpnrs_client_kill").stdout
+    table = net.client_ns[0].run("nft", "list", "table", "inet", "vpnrs_client.kill").stdout
     assert all(f"daddr {address} udp dport 4433 accept" in table for address in FAR.values())
     # As it is when the DNS servers are behind the tunnel.
     net.hosts.write_text("")

@@ -60,7 +60,7 @@ def test_a_client_takes_over_routes_and_kill_switch_in_its_session(tunnel):
     answer = reload(net, ns, net.client)
     assert [text.split(":")[0] for text in answer["applied"]] == ["kill_switch", "reconnect.max", "routes"]
     ping(ns, BEHIND4)
-    assert "vpnrs_client_kill" in tables(ns)
+    assert "vpnrs_client.kill" in tables(ns)
     net.client.configure({"routes": [], "kill_switch": False})
     reload(net, ns, net.client)
     assert tables(ns) == ""

@@ -148,9 +148,14 @@ class Client:
             await transport.aim(self._config.server, host.left_open())
 
     async def _close_switch(self) -> None:
-        """Nothing leaves from now on but by the tunnel. Raises HostError."""
+        """Nothing leaves from now on but by the tunnel. Raises HostError; then it is to be closed before the next
+        packet."""
         self._switch_closed = True
-        await self._follow_underlay()
+        try:
+            await self._follow_underlay()
+        except BaseException:
+            self._switch_closed = False
+            raise
 
     async def _follow_underlay(self) -> None:
         """The transport may dial more than before."""
@@ -301,7 +306,10 @@ class Client:
         self._attempts = 0
         self._keep_ticket(link)
         if granted.underlay:
-            await self._follow_underlay()
+            try:
+                await self._follow_underlay()
+            except HostError as error:
+                log.error("the server has further addresses, and this host cannot go on to them: %s", error)
         self._instance.bus.emit(
             Connected(
                 session=granted.session,

@@ -155,6 +155,7 @@ class Server:
             await self._listener.close()
         if self._fitting is not None:
             self._fitting.cancel()
+            await asyncio.gather(self._fitting, return_exceptions=True)
 
     def sessions(self) -> Sequence[Session]:
         return list(self._live.table) if self._live is not None else []

@@ -172,6 +172,11 @@ class SetSysctl(Change):
         return f"{self.key.replace('/', '.')} = {self.value} (was {self.before})"
 
 
+def boot_id() -> str:
+    """Another one after each start of this host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
 def read_sysctl(key: str) -> str | None:
     """The value in this thread's network namespace, None: there is no such setting."""
     try:

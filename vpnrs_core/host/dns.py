@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 from vpnrs_core.errors import HostError
-from vpnrs_core.host.changes import Change
+from vpnrs_core.host.changes import Change, boot_id
 from vpnrs_core.host.netlink import Netlink
+from vpnrs_core.host.resolv_conf import MARK, former, with_servers
 from vpnrs_core.interfaces.common import Address
 
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
@@ -23,7 +24,6 @@ _RESOLVED: Final = "/run/systemd/resolve/"
 # Where systemd-resolved listens: a resolv.conf that names it asks it, however the file came about.
 _STUBS: Final = ("127.0.0.53", "127.0.0.54")
 _SECONDS: Final = 10.0
-_MARK: Final = "# Servers of vpnrs instance "
 
 
 @dataclass(frozen=True)
@@ -150,27 +150,54 @@ def dns_change(
     command = shutil.which("resolvconf")
     if command is not None and Path(command).resolve().name != "resolvectl":
         return ResolvconfDns(f"tun.{interface}", texts), warning
-    before = _read(str(RESOLV_CONF))
-    if (before or "").startswith(_MARK):
+    # Where it is a link, what it leads to: a link to nowhere is not ours to take away.
+    path = os.path.realpath(RESOLV_CONF)
+    before = _content(path)
+    if (before or "").startswith(MARK):
         # Two that put back each other's content would leave the one's for good.
-        owner = (before or "").removeprefix(_MARK).partition(";")[0]
+        owner = (before or "").removeprefix(MARK).partition(";")[0]
         return None, f"{RESOLV_CONF} has the servers of vpnrs instance {owner}, so {', '.join(texts)} is not asked"
-    return ResolvConfFile(str(RESOLV_CONF), before, resolv_conf(before or "", texts, instance)), warning
+    return ResolvConfFile(path, before, with_servers(before, texts, instance, boot_id())), warning
+
+
+def from_an_earlier_boot() -> str:
+    """The instance whose servers stand in the file since before this host was started, "": none. Its journal, which is
+    in memory, has gone with the power; the file has not."""
+    found = former(_read(str(RESOLV_CONF)) or "")
+    return found.instance if found is not None and found.boot != boot_id() else ""
+
+
+def put_back() -> str:
+    """Undo what `from_an_earlier_boot` says → what was undone, in words, "": nothing. Raises HostError."""
+    found = former(_read(str(RESOLV_CONF)) or "")
+    if found is None or found.boot == boot_id():
+        return ""
+    path = os.path.realpath(RESOLV_CONF)
+    if found.before is None:
+        _remove(path)
+    else:
+        _overwrite(path, found.before)
+    return f"DNS for all names, in {path}, by instance {found.instance} before this host was started"
 
 
 def asks_resolved() -> bool:
     """Whether names are resolved by systemd-resolved here."""
-    if str(RESOLV_CONF.resolve()).startswith(_RESOLVED):
+    if os.path.realpath(RESOLV_CONF).startswith(_RESOLVED):
         return True
-    servers = [line.split()[1:2] for line in (_read(str(RESOLV_CONF)) or "").splitlines() if "nameserver" in line]
-    return any(server and server[0] in _STUBS for server in servers)
+    lines = map(str.split, (_read(str(RESOLV_CONF)) or "").splitlines())
+    return any(line[:1] == ["nameserver"] and line[1:2] and line[1] in _STUBS for line in lines)
 
 
-def resolv_conf(before: str, servers: Sequence[str], instance: str) -> str:
-    """`before` with these servers instead of its own, and a line that says whose they are."""
-    kept = [line for line in before.splitlines() if not line.lstrip().startswith("nameserver")]
-    lines = [f"{_MARK}{instance}; the former content comes back when it stops."]
-    return "".join(f"{line}\n" for line in [*lines, *[f"nameserver {server}" for server in servers], *kept])
+def _content(path: str) -> str | None:
+    """None: there is no such file. Raises HostError when it cannot be read: what it holds could not be put back."""
+    try:
+        return Path(path).read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HostError(
+            f"{path} cannot be read: {error.strerror}; let this process read it, or set accept_dns = false"
+        ) from error
 
 
 def _read(path: str) -> str | None:
@@ -181,7 +208,10 @@ def _read(path: str) -> str | None:
 
 
 def _remove(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise HostError(f"{path} cannot be removed: {error.strerror}") from error
 
 
 def _tail(written: str, under: str) -> str:

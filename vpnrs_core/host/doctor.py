@@ -143,6 +143,9 @@ def _tools(facts: HostFacts, plan: Plan) -> Iterator[Diagnosis]:
 
 def _left_behind(facts: HostFacts, _plan: Plan) -> Iterator[Diagnosis]:
     for left in facts.leftovers:
+        if left.damaged:
+            yield Diagnosis("error", "leftovers", f"instance {left.instance} does not run, and {left.damaged}")
+            continue
         text = f"instance {left.instance} does not run, and has left: {'; '.join(left.changes)}"
         if left.elsewhere:
             where = " in another network namespace"

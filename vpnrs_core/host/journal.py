@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vpnrs_core.errors import HostError
+from vpnrs_core.host.changes import boot_id
 
 _VERSION: Final = 1
 # A journal is written anew when this many of its lines tell of what has been undone.
@@ -78,9 +79,8 @@ def replay(lines: Iterable[str]) -> Replayed:
 
 def current_scope() -> tuple[str, str]:
     """This boot and this thread's network namespace: what a journal's changes are in."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     namespace = os.stat("/proc/thread-self/ns/net")
-    return boot, f"{namespace.st_dev}:{namespace.st_ino}"
+    return boot_id(), f"{namespace.st_dev}:{namespace.st_ino}"
 
 
 class Journal:
@@ -187,6 +187,7 @@ class Journal:
             os.rename(fresh, self._path)
         except OSError:
             os.close(fd)
+            fresh.unlink(missing_ok=True)
             raise
         if self._fd >= 0:
             os.close(self._fd)

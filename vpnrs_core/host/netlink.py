@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, Self, TypeVar
@@ -14,6 +14,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from vpnrs_core.errors import HostError
+from vpnrs_core.host.whole import whole
 from vpnrs_core.interfaces.common import Address, Network
 
 # Every route of ours carries this protocol number (rtnetlink's rtm_protocol; 157 is unassigned in iproute2's
@@ -31,8 +32,8 @@ _UNICAST: Final = 1
 _LOCAL: Final = 2
 _UNREACHABLE: Final = 7
 _NO_ADDR_GEN: Final = 1  # IN6_ADDR_GEN_MODE_NONE
-# Seconds.
-_DUMP_PATIENCE: Final = 2.0
+_RTNH_F_ONLINK: Final = 0x04
+_RTNH_F_DOWN: Final = 0x01 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})
 
 T = TypeVar("T")
@@ -63,8 +64,9 @@ class HostAddress:
 
 @dataclass(frozen=True)
 class HostRoute:
-    """A unicast route, of a multipath one its first path. `index` is the outgoing interface, 0 where the kernel names
-    none; `gateway` None: on-link; `source` is the address that it prefers to send from."""
+    """A unicast route, of a multipath one its first path that is alive. `index` is the outgoing interface, 0 where the
+    kernel names none; `gateway` None: on-link; `source` is the address that it prefers to send from; `onlink`: the
+    gateway is reached by that interface though no network on it says so."""
 
     network: Network
     index: int
@@ -74,6 +76,7 @@ class HostRoute:
     table: int
     metric: int
     source: str | None = None
+    onlink: bool = False
 
 
 class Netlink:
@@ -81,6 +84,7 @@ class Netlink:
 
     def __init__(self, ipr: AsyncIPRoute) -> None:
         self._ipr = ipr
+        self._turn = asyncio.Lock()
 
     @classmethod
     async def open(cls) -> Self:
@@ -141,10 +145,9 @@ class Netlink:
             default = "::" if message["family"] == 10 else "0.0.0.0"
             network = ip_network(f"{message.get('dst') or default}/{message['dst_len']}")
             metric, source = message.get("priority") or 0, message.get("prefsrc")
-            index, gateway = _path(message)
-            found.append(
-                HostRoute(network, index, names.get(index, ""), gateway, message["proto"], number, metric, source)
-            )
+            index, gateway, onlink = _path(message)
+            name = names.get(index, "")
+            found.append(HostRoute(network, index, name, gateway, message["proto"], number, metric, source, onlink))
         return found
 
     # Links
@@ -165,7 +168,7 @@ class Netlink:
     async def set_gso_max_size(self, index: int, size: int) -> bool:
         """Bound the super-packets that the kernel hands out, in bytes. False: this kernel does not let us."""
         try:
-            await self._ipr.link("set", index=index, IFLA_GSO_MAX_SIZE=size)
+            await self._ask("link", "set", index=index, IFLA_GSO_MAX_SIZE=size)
         except NetlinkError:
             return False
         return True
@@ -174,7 +177,7 @@ class Netlink:
         """No link-local address, hence no router solicitations (addrgenmode none). False: there is no IPv6 here."""
         mode = {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _NO_ADDR_GEN)]}
         try:
-            await self._ipr.link("set", index=index, IFLA_AF_SPEC={"attrs": [("AF_INET6", mode)]})
+            await self._ask("link", "set", index=index, IFLA_AF_SPEC={"attrs": [("AF_INET6", mode)]})
         except NetlinkError:
             return False
         return True
@@ -192,7 +195,7 @@ class Netlink:
     async def is_local(self, address: Address) -> bool:
         """Whether packets for the address are delivered to this host by now."""
         try:
-            found = await _whole(self._ipr.route("get", dst=str(address)))
+            found = await self._ask("route", "get", dst=str(address))
         except NetlinkError:
             return False
         return any(message["type"] == _LOCAL for message in found)
@@ -213,12 +216,13 @@ class Netlink:
         return await self._remove(f"removing the route {network}", "route", "del", **_route(network, index))
 
     async def pin_route(
-        self, network: Network, index: int, gateway: str | None, source: str | None, metric: int
+        self, network: Network, index: int, gateway: str | None, source: str | None, metric: int, onlink: bool = False
     ) -> None:
         """A route by the underlay with our mark; one of the same network and metric is replaced, in one step."""
-        await self._change(
-            f"pinning {network}", "route", "replace", **_pin(network, index, gateway, source, metric)
-        )  # fmt: skip
+        pin = _pin(network, index, gateway, source, metric)
+        if onlink:
+            pin["flags"] = _RTNH_F_ONLINK
+        await self._change(f"pinning {network}", "route", "replace", **pin)
 
     async def unpin_route(
         self, network: Network, index: int, gateway: str | None, source: str | None, metric: int
@@ -243,45 +247,36 @@ class Netlink:
         return found
 
     async def _dump(self, what: str) -> list[Any]:
-        deadline = asyncio.get_running_loop().time() + _DUMP_PATIENCE
-        while True:
-            try:
-                return await _whole(self._read(what))
-            except NetlinkError as error:
-                # One dump a socket at a time: another is not read to its end yet.
-                if error.code == errno.EBUSY and asyncio.get_running_loop().time() < deadline:
-                    await asyncio.sleep(0.01)
-                    continue
-                raise HostError(f"listing the host's {what} table failed: {os.strerror(error.code)}") from error
+        try:
+            return await whole(self._alone(self._read, what))
+        except NetlinkError as error:
+            raise HostError(f"listing the host's {what} table failed: {os.strerror(error.code)}") from error
 
     async def _read(self, what: str) -> list[Any]:
         return [message async for message in await getattr(self._ipr, what)("dump")]
 
+    async def _ask(self, what: str, command: str, **arguments: Any) -> Any:
+        return await whole(self._alone(getattr(self._ipr, what), command, **arguments))
+
+    async def _alone(self, exchange: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
+        """One exchange at a time: while half a dump is still in the socket, the kernel refuses the next (EBUSY)."""
+        async with self._turn:
+            return await exchange(*args, **kwargs)
+
     async def _change(self, doing: str, what: str, command: str, **arguments: Any) -> None:
         try:
-            await _whole(getattr(self._ipr, what)(command, **arguments))
+            await self._ask(what, command, **arguments)
         except NetlinkError as error:
             raise HostError(f"{doing} failed: {_advice(error.code)}") from error
 
     async def _remove(self, doing: str, what: str, command: str, **arguments: Any) -> bool:
         try:
-            await _whole(getattr(self._ipr, what)(command, **arguments))
+            await self._ask(what, command, **arguments)
         except NetlinkError as error:
             if error.code in _ABSENT:
                 return False
             raise HostError(f"{doing} failed: {_advice(error.code)}") from error
         return True
-
-
-async def _whole(exchange: Coroutine[Any, Any, T]) -> T:
-    """Its result. Whoever is cancelled meanwhile waits for its end first: half an answer would stay in the socket, and
-    the kernel refuses the next dump (EBUSY)."""
-    task = asyncio.ensure_future(exchange)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 def _route(network: Network, index: int) -> dict[str, Any]:
@@ -294,12 +289,13 @@ def _route(network: Network, index: int) -> dict[str, Any]:
     return route
 
 
-def _path(message: Any) -> tuple[int, str | None]:
-    """Outgoing interface and gateway."""
+def _path(message: Any) -> tuple[int, str | None, bool]:
+    """Outgoing interface, gateway, and whether that is said to be on the link."""
     paths = message.get("multipath") or [message]
-    via = paths[0].get("via")
-    gateway = paths[0].get("gateway") or (via.get("addr") if via else None)
-    return paths[0].get("oif") or 0, gateway
+    path = next((path for path in paths if not path["flags"] & _RTNH_F_DOWN), paths[0])
+    via = path.get("via")
+    gateway = path.get("gateway") or (via.get("addr") if via else None)
+    return path.get("oif") or 0, gateway, bool(path["flags"] & _RTNH_F_ONLINK)
 
 
 def _pin(network: Network, index: int, gateway: str | None, source: str | None, metric: int) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Pin(Change):
     gateway: str | None
     source: str | None
     metric: int
+    onlink: bool = False
 
     def record(self) -> dict[str, Any]:
         return {
@@ -42,6 +43,7 @@ class Pin(Change):
             "gateway": self.gateway,
             "source": self.source,
             "metric": self.metric,
+            "onlink": self.onlink,
         }
 
     @classmethod
@@ -53,10 +55,11 @@ class Pin(Change):
             record["gateway"],
             record["source"],
             int(record["metric"]),
+            bool(record["onlink"]),
         )
 
     async def apply(self, netlink: Netlink) -> None:
-        await netlink.pin_route(self.network, self.index, self.gateway, self.source, self.metric)
+        await netlink.pin_route(self.network, self.index, self.gateway, self.source, self.metric, self.onlink)
 
     async def undo(self, netlink: Netlink, resumed: bool = False) -> None:
         if await self.is_ours(netlink):
@@ -135,7 +138,7 @@ def way_to(target: Network, routes: Sequence[HostRoute], tun: int) -> HostRoute 
 
 
 def pin_by(target: Network, way: HostRoute, tun: int) -> Pin:
-    return Pin(target, way.interface, way.index, way.gateway, way.source, PIN_METRIC + tun)
+    return Pin(target, way.interface, way.index, way.gateway, way.source, PIN_METRIC + tun, way.onlink)
 
 
 def halves(network: Network) -> tuple[Network, ...]:

@@ -1,6 +1,6 @@
 """What stands in our nftables tables: pure text.
 
-`vpnrs_<instance>` (server, and clients whose plugins ask for it) masquerades and clamps; `vpnrs_<instance>_kill` is a
+`vpnrs_<instance>` (server, and clients whose plugins ask for it) masquerades and clamps; `vpnrs_<instance>.kill` is a
 client's kill switch.
 """
 
@@ -22,7 +22,8 @@ def gateway_table(instance: str) -> str:
 
 
 def kill_switch_table(instance: str) -> str:
-    return f"vpnrs_{instance}_kill"
+    # A dot stands in no instance's name: `vpnrs_work_kill` would be the gateway of an instance work_kill.
+    return f"vpnrs_{instance}.kill"
 
 
 def gateway(tun: str, masquerade: Sequence[Network], clamp_to: int | None) -> str:

@@ -20,6 +20,7 @@ from vpnrs_core.host.routes import TunnelRoutes
 from vpnrs_core.host.rundir import RunDir
 from vpnrs_core.host.undo import Observe, recover, undo_all
 from vpnrs_core.host.watch import Watch
+from vpnrs_core.host.whole import whole
 from vpnrs_core.interfaces.common import Address, Network
 from vpnrs_core.interfaces.tun import TunDevice
 
@@ -49,6 +50,8 @@ class HostSetup:
         self._tables: dict[str, tuple[NftTable, int]] = {}
         self._gateway: tuple[Sequence[Network], bool] = ((), False)
         self._dns: tuple[Change, int] | None = None
+        self._dns_asked: tuple[Sequence[Address], Sequence[str]] = ((), ())
+        self._dns_warning = ""
         self._mtu = 0
         self._watch: Watch | None = None
 
@@ -112,8 +115,8 @@ class HostSetup:
         transport sends to: what the routes would swallow of it is pinned to the way that the host has to it.
         `declared`: they are all needs of plugins (conflicts.check_route). A route that overlaps a network that the
         host is on is refused before anything is changed; not `strict`: it is withdrawn as long as it does."""
-        routes = self._routes_of()
-        await routes.want(networks, underlay, declared=declared, strict=strict)
+        # Dialling, which asks for it, may be given up meanwhile.
+        await whole(self._routes_of().want(networks, underlay, declared=declared, strict=strict))
 
     async def refresh(self) -> None:
         """Hold routes and pins to what the host is on now; what overlaps by now is withdrawn, with words."""
@@ -183,6 +186,8 @@ class HostSetup:
         wanted, warning = None, ""
         if servers:
             if self._dns is not None and isinstance(self._dns[0], ResolvConfFile):
+                if self._dns_asked == (tuple(servers), tuple(domains)) and await self._dns[0].is_ours(self.netlink):
+                    return self._dns_warning  # it is in force, and not to be gone for a moment at every reconnect
                 # What stands in the file now is ours: the former content is to be taken from before.
                 await self.take_back(*self._dns)
                 self._dns = None
@@ -192,6 +197,7 @@ class HostSetup:
             self._dns = None
         if wanted is not None and self._dns is None:
             self._dns = (wanted, await self.make(wanted))
+        self._dns_asked, self._dns_warning = (tuple(servers), tuple(domains)), warning
         return warning
 
     async def drop_outliving(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.events import HostChanged
+from vpnrs_core.host import dns
 from vpnrs_core.host.journal import Journal
 from vpnrs_core.host.kinds import from_record
 from vpnrs_core.host.netlink import Netlink
@@ -29,7 +30,8 @@ async def undo_all(
     in force and in the journal; `only_outliving`: nothing else is undone.
 
     What is only intended is touched only if it bears our mark. One that cannot be undone stays in the journal and
-    keeps none of the others; then HostError says which."""
+    keeps none of the others; then HostError says which. Nor does a journal that cannot be written (a disk that is full)
+    keep anything from being undone."""
     undone: list[str] = []
     failures: list[str] = []
     # The kill switch goes last, however often it was renewed.
@@ -40,12 +42,12 @@ async def undo_all(
                 continue
             in_force = entry.done or entry.undoing or await change.is_ours(netlink)
             if in_force:
-                journal.undoing(entry.number)
+                _note(journal.undoing, entry.number)
                 await change.undo(netlink, resumed=entry.undoing)
         except HostError as error:
             failures.append(str(error))
             continue
-        journal.undone(entry.number)
+        _note(journal.undone, entry.number)
         if in_force:
             undone.append(str(change))
             if observe is not None:
@@ -55,16 +57,30 @@ async def undo_all(
     return undone
 
 
+def _note(write: Callable[[int], None], number: int) -> None:
+    """In memory it is noted all the same; who reads the file finds too much, and may undo it again."""
+    try:
+        write(number)
+    except HostError as error:
+        log.error("%s; undoing goes on", error)
+
+
 async def recover(netlink: Netlink, journal: Journal, observe: Observe | None = None) -> list[str]:
     """Before the first change of a new start: undo what the last run left → what was undone, in words. What is to
     outlive a crash stays.
 
-    A journal of an earlier boot or of another network namespace is forgotten: its changes are not here."""
+    A journal of an earlier boot or of another network namespace is forgotten: its changes are not here. What a power
+    cut has left, in files, is undone without one."""
+    undone: list[str] = []
     if journal.foreign:
         log.warning("the journal is of another boot or network namespace: nothing of it is undone here")
         journal.forget()
-        return []
-    undone = await undo_all(netlink, journal, observe, crashed=True)
+    else:
+        undone = await undo_all(netlink, journal, observe, crashed=True)
+    try:
+        undone += filter(None, [dns.put_back()])
+    except HostError as error:
+        log.warning("servers that a power cut left stay: %s", error)
     if undone:
         log.warning("undone what the last run left behind: %s", "; ".join(undone))
     return undone

@@ -36,6 +36,29 @@ def joined():
     return Wire(Qh3Engine(), Qh3Engine()).established()
 
 
+def losing(flights):
+    """A wire that has lost so many of the client's first flights."""
+    wire = Wire(Qh3Engine(), Qh3Engine(), payload=1472)
+    for _ in range(flights):
+        wire.leave(wire.client)
+        wire.in_flight.clear()
+        wire.now = wire.client.engine.timer() + 1e-6
+        wire.client.engine.handle_timer(wire.now)
+    return wire
+
+
+def test_a_lost_first_flight_does_not_keep_packets_small():
+    """qh3 itself would stay at 1,200 bytes for as long as the connection lasts."""
+    wire = losing(1).established()
+    assert wire.client.engine.largest_payload == 1472
+    assert wire.client.sent[:2] == wire.client.sent[2:4]  # the same bytes once more
+
+
+def test_a_first_flight_that_is_lost_twice_becomes_smaller():
+    """The path may be narrow."""
+    assert losing(2).established().client.engine.largest_payload == 1200
+
+
 def flood(joined, seconds, most=40):
     """As many datagrams as are taken, a turn a millisecond."""
     end = joined.now + seconds

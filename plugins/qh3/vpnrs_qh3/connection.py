@@ -25,6 +25,7 @@ from vpnrs_core.interfaces.engine import (
     StreamData,
     StreamReset,
 )
+from vpnrs_qh3.first_flight import FirstFlight
 from vpnrs_qh3.native import NativeEvents, ended
 from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Uncertain
 
@@ -84,6 +85,7 @@ class Qh3Connection:
         self._pings = 0
         self._rtt: Seconds = 0.0
         self._now: Seconds = 0.0
+        self._first_flight = FirstFlight() if direct and settings.is_client else None
         self._uncertain = Uncertain()
         self._breath = Breath()
         self._stream_waits = False
@@ -110,6 +112,8 @@ class Qh3Connection:
         address = _plain(address)
         core = self._core
         if core is None:
+            if self._first_flight is not None:
+                self._first_flight.heard()
             if not self._direct or self._address is None:
                 self._address = address
             for at in range(0, len(data), segment):
@@ -248,6 +252,10 @@ class Qh3Connection:
         if self._direct:
             if c._core is not None:
                 self._poll(c._core, packets, now)
+            if self._first_flight is not None:
+                again = self._first_flight.again()
+                self._first_flight.sent(packets, now)
+                packets += again
             return _by_address(packets)
         try:
             packets += c.datagrams_to_send(now)
@@ -268,7 +276,7 @@ class Qh3Connection:
         at: Seconds | None
         if core is None:
             at = self._connection.get_timer()
-            return at
+            return at if self._first_flight is None else self._first_flight.timer(at)
         timer = core.get_timer()
         if timer is None:
             return None
@@ -278,7 +286,8 @@ class Qh3Connection:
     def handle_timer(self, now: Seconds) -> None:
         self._stirred = True
         if self._core is None:
-            self._connection.handle_timer(now)
+            if self._first_flight is None or not self._first_flight.takes(now):
+                self._connection.handle_timer(now)
         else:
             self._core.handle_timer(now)
 

@@ -1,6 +1,7 @@
 """Services that end are started again, later each time, and told."""
 
 import asyncio
+import sys
 
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.services import ServiceRunner
@@ -56,8 +57,25 @@ async def test_a_dying_service_is_started_again_with_growing_waits_and_harms_no_
     assert steady.ended
     told = [event for event in events if isinstance(event, ServiceRestarted)]
     assert {event.plugin for event in told} == {"p_failing"}
-    assert [event.error for event in told[:2]] == ["RuntimeError: died", "returned"]
+    assert told[0].error.startswith("RuntimeError: died (")
+    assert "test_services.py:" in told[0].error
+    assert told[1].error == "returned"
     assert [event.again_in for event in told[:3]] == [1, 2, 4]
+
+
+@on_clock
+async def test_a_service_that_exits_ends_itself_only():
+    class Exits:
+        NAME = "exits"
+
+        async def run(self):
+            sys.exit(3)
+
+    services, events = runner(Exits())
+    services.start()
+    await asyncio.sleep(10)
+    await services.stop()
+    assert events[0].error.startswith("SystemExit: 3 (")
 
 
 @on_clock
@@ -82,11 +100,11 @@ async def test_a_service_that_cannot_even_be_called_is_told_like_one_that_died()
     services.start()
     await asyncio.sleep(10)
     await services.stop()
-    assert events[0].error == "TypeError: no coroutine"
+    assert events[0].error.startswith("TypeError: no coroutine (")
 
 
 @on_clock
-async def test_a_service_that_does_not_let_itself_be_cancelled_does_not_keep_the_instance():
+async def test_a_service_that_does_not_let_itself_be_cancelled_is_named_and_left():
     class Clinging:
         NAME = "clinging"
 
@@ -101,12 +119,15 @@ async def test_a_service_that_does_not_let_itself_be_cancelled_does_not_keep_the
                     continue
 
     clinging = Clinging()
-    services, _ = runner(clinging)
+    services, events = runner(clinging)
     services.start()
     await asyncio.sleep(1)
     began = asyncio.get_running_loop().time()
     await services.stop()
     assert asyncio.get_running_loop().time() - began <= 1
+    (failed,) = events
+    assert (failed.plugin, failed.hook) == ("p_clinging", "run")
+    assert failed.error == "service 'clinging' did not end within 1 s of being cancelled; it is left behind"
     clinging.let_go = True
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()

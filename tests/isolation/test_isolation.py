@@ -17,7 +17,8 @@ import pytest
 from vpnrs_core.errors import PluginError
 from vpnrs_core.events import PluginFailed, ServiceRestarted, SessionOpened
 from vpnrs_core.plugins.project import on_path, write
-from vpnrs_core.testkit.packets import udp
+from vpnrs_core.testkit.packets import super_udp, udp
+from vpnrs_core.testkit.stage_bench import StageBench
 
 HEAD = """
 import asyncio, time
@@ -103,6 +104,41 @@ async def test_a_stage_that_raises_on_the_first_packet_loses_that_one(bad: Bad, 
         assert pair.server.status()["plugins"][-1] == {"name": "bad", "version": "1", "failures": 1}
 
 
+def test_a_stage_that_raises_on_the_millionth_packet_loses_what_came_with_it() -> None:
+    """Super-packets of 64, as many at once as a wake-up reads: 244 batches pass, the one with the millionth is lost."""
+    batch = [super_udp("10.0.0.2", "192.0.2.1", bytes(64 * 1000), 1000, sport=number + 1) for number in range(64)]
+    whole = sum(packet.segments for packet in batch)
+
+    class Tires:
+        NAME, ORDER = "tires", 1
+        seen = 0
+
+        def bind(self, session: Any, wake_at: Any) -> Any:
+            return self
+
+        def process(self, direction: Any, batch: Any, out: Any, now: float) -> None:
+            for packet in batch:
+                before, self.seen = self.seen, self.seen + packet.segments
+                if before < 1_000_000 <= self.seen:
+                    raise OverflowError("a million")
+                out.forward(packet)
+
+    tires = Tires()
+    bench = StageBench(tires, plugin="bad")
+    passed = 0
+    while tires.seen < 1_000_000:
+        assert not bench.failures
+        passed += sum(packet.segments for packet in bench.to_tun())
+        bench.pipeline.ingress(bench.a, list(batch), 0.0)
+    assert passed == 1_000_000 // whole * whole
+    assert bench.to_tun() == []
+    assert bench.drops.nonzero() == {"stage_error": whole}
+    assert [(plugin, where, str(error)) for plugin, where, error in bench.failures] == [("bad", "process", "a million")]
+    bench.pipeline.ingress(bench.a, list(batch), 0.0)
+    assert bench.to_tun() == batch
+    assert len(bench.failures) == 1
+
+
 async def test_a_stage_that_raises_on_a_later_packet_is_not_taken_out(bad: Bad, in_process: Any) -> None:
     """Never unfiltered: it is asked for the next packet again, and its failures stay counted."""
     bad(stage("if self.seen % 3 == 0: raise ValueError('each third')\nout.forward(packet)"))
@@ -172,7 +208,9 @@ async def test_a_service_that_raises_is_started_again_and_harms_nobody(bad: Bad,
     )
     async with in_process(**ON) as pair:
         restarted = await pair.server.until(ServiceRestarted)
-        assert (restarted.plugin, restarted.service, restarted.error) == ("bad", "task", "RuntimeError: died")
+        assert (restarted.plugin, restarted.service) == ("bad", "task")
+        assert restarted.error.startswith("RuntimeError: died (")
+        assert "vpnrs_bad_one.py:" in restarted.error
         assert restarted.again_in == 1.0
         assert await carried(pair, b"goes on") == [b"goes on"]
 
@@ -181,7 +219,7 @@ async def test_a_service_that_does_not_end_keeps_no_server_from_stopping(bad: Ba
     bad(
         "    @impl\n    def vpnrs_register_services(self): return [Task()]\n"
         "class Task:\n    NAME = 'task'\n    async def run(self):\n"
-        "        end = asyncio.get_running_loop().time() + 3\n"
+        "        end = asyncio.get_running_loop().time() + 1.5\n"
         "        while asyncio.get_running_loop().time() < end:\n            try: await asyncio.sleep(3)\n"
         "            except asyncio.CancelledError: pass\n"
     )
@@ -234,6 +272,95 @@ async def test_a_subscriber_that_does_not_read_misses_events_and_delays_nobody(b
     async with in_process(**ON) as pair:
         assert await carried(pair, b"x") == [b"x"]
         assert not failures(pair.server.events)
+
+
+# A transport's methods are called by the core, a QUIC engine's and a codec's by code that serves all plugins: who reads
+# the error must find the plugin all the same.
+TRANSPORT = """
+    @impl
+    def vpnrs_register_transports(self): return [Way()]
+
+class Way:
+    NAME, LACKS = "bad", frozenset()
+    async def listen(self, where, alpns, on_connection): {listen}
+    async def dial(self, where, alpns, *, via=None): {dial}
+    async def close(self): pass
+    def underlay(self): return []
+"""
+
+
+@pytest.mark.parametrize(
+    ("side", "body", "said"),
+    [
+        (
+            "server",
+            "raise RuntimeError('no socket')",
+            r"^plugin bad: RuntimeError: no socket \(.*vpnrs_bad_one.py:\d+\)$",
+        ),
+        ("server", "return None", r"^plugin bad: listen of transport 'bad' returned NoneType, not a Listener"),
+        (
+            "client",
+            "raise RuntimeError('no socket')",
+            r"^plugin bad: RuntimeError: no socket \(.*vpnrs_bad_one.py:\d+\)$",
+        ),
+        ("client", "return None", r"^plugin bad: dial of transport 'bad' returned NoneType, not a Connection"),
+    ],
+)
+async def test_a_transport_that_fails_ends_its_side_by_name(
+    bad: Bad, in_process: Any, side: str, body: str, said: str
+) -> None:
+    bad(TRANSPORT.format(listen=body, dial=body))
+    with pytest.raises(PluginError, match=said):
+        async with in_process(**{side: {"transport": "bad", "plugins": {"bad": {}}}}):
+            raise AssertionError("it runs")
+
+
+ENGINE = """
+    @impl
+    def vpnrs_register_quic_engines(self): return [Engine()]
+
+class Engine:
+    NAME, PREFERENCE = "bad", 1
+    def client(self, settings): {body}
+    def server(self, settings, original, retry): {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise RuntimeError('no QUIC')", r"plugin bad: RuntimeError: no QUIC \(.*vpnrs_bad_one.py:\d+\)"),
+        ("return None", r"QUIC engine 'bad': client returned NoneType, which lacks receive, transmit, timer"),
+    ],
+)
+async def test_an_engine_that_fails_ends_a_client_by_name(bad: Bad, in_process: Any, body: str, said: str) -> None:
+    bad(ENGINE.format(body=body))
+    with pytest.raises(PluginError, match=said):
+        async with in_process(client={"quic": {"engine": "bad"}, "plugins": {"bad": {}}}):
+            raise AssertionError("it runs")
+
+
+CODEC = """
+    @impl
+    def vpnrs_register_datagram_codecs(self): return [Codec()]
+
+class Codec:
+    NAME, PREFERENCE = "bad", 1000
+    def open(self, *arguments): return self
+    def encode(self, packet, max_payload, head=b""): raise RuntimeError('no codec')
+    def decode(self, payloads, drop, skip=0): raise RuntimeError('no codec')
+"""
+
+
+async def test_a_codec_that_fails_loses_packets_under_its_plugins_name(bad: Bad, in_process: Any) -> None:
+    bad(CODEC)
+    async with in_process(server={"plugins": {"bad": {}}}, client={"plugins": {"bad": {}}}) as pair:
+        pair.client.far.send(udp(pair.addresses[0], "192.0.2.9", b"lost"))
+        failed = await pair.client.until(PluginFailed)
+        assert failed.plugin == "bad"
+        assert "RuntimeError: no codec (" in failed.error
+        assert {row["name"]: row["failures"] for row in pair.client.status()["plugins"]}["bad"] == 1
+        assert pair.client.drops.nonzero() == {"plugin_error": 1}
 
 
 async def test_a_broken_plugin_refuses_the_start_before_the_host_is_touched(bad: Bad, in_process: Any) -> None:

@@ -189,6 +189,11 @@ def test_a_plugin_without_config_takes_no_keys(install: Install, load: Load) -> 
     )
 
 
+def test_one_that_exits_at_construction_is_named(install: Install, load: Load) -> None:
+    install("bad", "import sys\nclass Plugin:\n    def __init__(self, config, ctx):\n        sys.exit()\n" + CHECK)
+    assert refusal(load, {"bad": {}}) == "plugin bad: construction: SystemExit (vpnrs_fake_bad.py line 7)"
+
+
 def test_broken_at_construction(install: Install, load: Load) -> None:
     install("bad", "class Plugin:\n    def __init__(self, config, ctx):\n        raise KeyError('x')\n" + CHECK)
     assert refusal(load, {"bad": {}}) == "plugin bad: construction: KeyError: 'x' (vpnrs_fake_bad.py line 6)"
@@ -218,6 +223,9 @@ def test_broken_at_registration(install: Install, load: Load) -> None:
     [
         ("1 / 0", "vpnrs_register_stores raised ZeroDivisionError: division by zero (vpnrs_fake_bad.py line 9)"),
         ("3", "vpnrs_register_stores returned 3, not a list"),
+        # Forgotten `return`: a filter that was meant to be there would be missing without a word.
+        ("None", "vpnrs_register_stores returned None, not a list; is a `return` missing? Nothing to register is []"),
+        ("exit(3)", "vpnrs_register_stores raised SystemExit: 3 (vpnrs_fake_bad.py line 9)"),
         ("[3]", "vpnrs_register_stores returned 3, which is not an object with a NAME"),
         (
             "(1 / 0 for _ in 'x')",

@@ -46,6 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
     try:
+        _main(arguments)
+    except SystemExit as ended:
+        ending = sys.modules.get("vpnrs_core.engine.ending")  # only `vpnrs run` has imported it
+        if ending is not None and ending.abandoned:
+            ending.leave(ended.code if isinstance(ended.code, int) else 0)
+        raise
+
+
+def _main(arguments: Sequence[str] | None) -> None:
+    try:
         code = cli.main(args=arguments, prog_name="vpnrs", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -14,8 +14,8 @@ from vpnrs_core.errors import ConfigError, VpnrsError
 from vpnrs_core.interfaces import Finding
 from vpnrs_core.plugins.choice import split_names
 from vpnrs_core.plugins.dry_context import dry_contexts
+from vpnrs_core.plugins.hooks import findings_of as told
 from vpnrs_core.plugins.load import load_plugins
-from vpnrs_core.plugins.manager import call_each
 from vpnrs_core.plugins.selection import select
 
 
@@ -42,8 +42,7 @@ def findings_of(configuration: Configuration, names: Sequence[str] = ()) -> list
         plugins = load_plugins(configuration, dry_contexts(configuration), enable=enable, block=block)
         findings += [Finding("warning", line) for line in plugins.warnings]
         select(configuration, plugins.registry)
-        for _, found in call_each(plugins.manager, "vpnrs_check", configuration=configuration):
-            findings += found
+        findings += told(plugins.manager, configuration)
     except VpnrsError as error:
         findings += [Finding("error", line) for line in str(error).splitlines()]
     return _without_repetition(configuration, findings)

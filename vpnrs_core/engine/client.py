@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.models import ClientConfig, Configuration
 from vpnrs_core.engine.backoff import Backoff, BackoffRules
-from vpnrs_core.engine.containment import describe
+from vpnrs_core.engine.containment import describe, expect
 from vpnrs_core.engine.report import engine_of, link_samples, link_status, session_status
 from vpnrs_core.engine.roaming import Roaming
 from vpnrs_core.engine.tunnel import ClientSideLink, Tunnel
@@ -181,7 +181,8 @@ class Client:
                 self._next_try = None
         except Exception as error:
             # Whatever it is, a client that no longer tries must not look like one that runs.
-            known = error if isinstance(error, VpnrsError) else PluginError(f"the client failed: {describe(error)}")
+            known = error if isinstance(error, VpnrsError) else self._instance.blame(error)
+            known = known or PluginError(f"the client failed: {describe(error)}")
             self._last_error = str(known)
             self._instance.fail(known)
 
@@ -257,7 +258,8 @@ class Client:
             raise
         except Exception as error:
             name = self._config.auth.method
-            raise PluginError(f"authentication method {name!r}: {hook} raised {type(error).__name__}") from error
+            raised = describe(error, with_text=False)
+            raise PluginError(f"authentication method {name!r}: {hook} raised {raised}") from error
 
     async def _connect(self) -> Refuse | None:
         instance = self._instance
@@ -272,6 +274,7 @@ class Client:
         connection = await self._roaming.dial(
             asyncio.ensure_future(transport.dial(self._config.server, tuple(self._protocols)))
         )
+        expect(connection, "alpn", instance.transport_call("dial"), "Connection")
         protocol = self._protocols.get(connection.alpn)
         if protocol is None:
             connection.close(0, "unknown protocol")

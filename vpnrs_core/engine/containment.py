@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 
 from vpnrs_core.engine.bus import EventBus
+from vpnrs_core.errors import PluginError
 from vpnrs_core.events import PluginFailed
+from vpnrs_core.plugins.load import Plugins
 
 REPEATS_PER_SECOND = 1.0
 BURST = 5.0
@@ -18,10 +21,51 @@ def describe(exc: BaseException, *, with_text: bool = True) -> str:
     return f"{type(exc).__name__}{f': {exc}' if with_text else ''}{where}"
 
 
+# Kinds whose objects the core knows by their NAME where it calls them.
+_NAMED = ("transports", "session_protocols", "link_schedulers", "address_allocators")
+
+
+class Owners:
+    """Which plugin something belongs to, so that a failure bears the name that a configuration has."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._builtin = {p.name for p in plugins.loaded if p.builtin}
+        self._loaded = {p.name for p in plugins.loaded}
+        self._packages = {_package(type(p.plugin).__module__): p.name for p in plugins.loaded if not p.builtin}
+        self._names: Mapping[str, str] = {
+            entry.name: entry.owner for kind in _NAMED for entry in plugins.registry.all(kind)
+        }
+
+    def of_error(self, exc: BaseException) -> str | None:
+        """The plugin whose code raised or called what raised, the innermost first; None: it was the core's alone."""
+        frames = [frame for frame, _ in traceback.walk_tb(exc.__traceback__)]
+        packages = (_package(str(frame.f_globals.get("__name__", ""))) for frame in reversed(frames))
+        return next((self._packages[package] for package in packages if package in self._packages), None)
+
+    def of(self, name: str, exc: BaseException | str) -> str:
+        """`name` is a plugin, or the NAME of what one registered, or of a part of the core that called plugins."""
+        if name in self._loaded and name not in self._builtin:
+            return name
+        raised_in = None if isinstance(exc, str) else self.of_error(exc)
+        return raised_in or self._names.get(name, name)
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def expect(made: object, attribute: str, call: str, wanted: str) -> None:
+    """Raises PluginError when what a plugin's `call` (`plugin x: dial`) returned has no such attribute."""
+    if not hasattr(made, attribute):
+        raise PluginError(f"{call} returned {type(made).__name__}, not a {wanted}: it has no `{attribute}`")
+
+
 class FailureReporter:
     """Emits PluginFailed, limited a plugin and hook: a stage that raises for each batch must not flood the log.
 
-    `counts` holds every failure, reported or not, by plugin."""
+    `counts` holds every failure, reported or not, by plugin. `owners` is set once plugins have been loaded."""
+
+    owners: Owners | None = None
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
@@ -29,7 +73,10 @@ class FailureReporter:
         self.counts: dict[str, int] = {}
 
     def report(self, plugin: str, hook: str, exc: BaseException | str, now: float) -> None:
-        """`now` is monotonic seconds."""
+        """`plugin` is whom the caller takes for the culprit, which `owners` may know better; `now` is monotonic
+        seconds."""
+        if self.owners is not None:
+            plugin = self.owners.of(plugin, exc)
         self.counts[plugin] = self.counts.get(plugin, 0) + 1
         tokens, at = self._tokens.get((plugin, hook), (BURST, now))
         tokens = min(BURST, tokens + (now - at) * REPEATS_PER_SECOND)

@@ -104,7 +104,7 @@ class Datapath:
         now = self._now()
         try:
             packets = decode(payloads, peer.drops.count)
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             self._reporter.report("codec", "decode", exc, now)
             peer.drops.count("plugin_error", len(payloads), sum(map(len, payloads)))
             return
@@ -154,11 +154,11 @@ class Datapath:
         left = {id(packet): packet for packet in batch}
         try:
             for link, packet in self._scheduler.assign(batch, links, now):
-                left.pop(id(packet), None)
                 assert isinstance(link, LinkPort)
                 if not (packet.largest_segment <= peer.mtu and link.send(packet)):
                     self._unfit(peer, link, packet, now)
-        except Exception as exc:
+                left.pop(id(packet), None)
+        except (Exception, SystemExit) as exc:
             self._reporter.report(f"{self._scheduler.NAME} scheduler or codec", "assign, encode", exc, now)
             _drop_all(peer, left.values(), "plugin_error")
         else:
@@ -172,7 +172,7 @@ class Datapath:
     def call_at(self, at: float, act: Callable[[], None]) -> None:
         self._loop.call_at(at, act)
 
-    def failed(self, name: str, where: str, error: Exception) -> None:
+    def failed(self, name: str, where: str, error: BaseException) -> None:
         self._drops.count("plugin_error")
         self._reporter.report(name, where, error, self._now())
 

@@ -18,7 +18,7 @@ from vpnrs_core.config.models import Configuration, ServerConfig
 from vpnrs_core.counters import DropCounts, Registry
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.client import Client
-from vpnrs_core.engine.containment import FailureReporter
+from vpnrs_core.engine.containment import FailureReporter, Owners, describe
 from vpnrs_core.engine.context import PluginContext
 from vpnrs_core.engine.control import answer, core_requests
 from vpnrs_core.engine.datapath import Datapath
@@ -31,7 +31,7 @@ from vpnrs_core.engine.services import ServiceRunner
 from vpnrs_core.engine.status import InstanceStatus
 from vpnrs_core.engine.vitals import Vitals
 from vpnrs_core.engine.walk import Walk, walk
-from vpnrs_core.errors import ConfigError, HostError, VpnrsError
+from vpnrs_core.errors import ConfigError, HostError, PluginError, VpnrsError
 from vpnrs_core.events import InstanceStarted, InstanceStopping
 from vpnrs_core.host.guard import Guard
 from vpnrs_core.host.live import look
@@ -41,8 +41,8 @@ from vpnrs_core.host.setup import HostSetup
 from vpnrs_core.host.tun import Tun
 from vpnrs_core.interfaces import Address, ControlRequest, Expected, HostNeeds, Sample, Seen, Session, Store
 from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
+from vpnrs_core.plugins.hooks import findings_of, needs_of
 from vpnrs_core.plugins.load import Plugins, load_plugins
-from vpnrs_core.plugins.manager import call_each
 from vpnrs_core.plugins.selection import Selection, select
 
 # A terminal that is closed is no reason to leave anything behind.
@@ -122,7 +122,7 @@ class Instance:
                     continue  # as nohup has it
                 self.loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
                 stack.callback(self.loop.remove_signal_handler, number)
-            await self._start(stack)
+            await self._started(stack)
             if self._failure is None and not self._stop_reason.is_set():
                 notifier.ready(f"{self.role} {self.name}")
             await self._stop_reason.wait()
@@ -168,6 +168,29 @@ class Instance:
         self._failure = self._failure or error
         self.stop(str(error))
 
+    def blame(self, error: Exception) -> VpnrsError | None:
+        """What ends the instance when a plugin's code raised `error`: in one line, with the plugin and the place. None:
+        it was the core's own."""
+        owners = self.reporter.owners
+        plugin = None if owners is None else owners.of_error(error)
+        return None if plugin is None else PluginError(f"plugin {plugin}: {describe(error)}")
+
+    def transport_call(self, method: str) -> str:
+        """`plugin x: dial`, for what the transport returned wrongly."""
+        entry = self.plugins.registry.get("transports", self.configuration.transport, "transport")
+        return f"plugin {entry.owner}: {method} of transport {entry.name!r}"
+
+    async def _started(self, stack: AsyncExitStack) -> None:
+        try:
+            await self._start(stack)
+        except VpnrsError:
+            raise
+        except Exception as error:
+            blamed = self.blame(error)
+            if blamed is None:
+                raise
+            raise blamed from error
+
     # The start, in order; each part registers its end
 
     async def _start(self, stack: AsyncExitStack) -> None:
@@ -176,13 +199,14 @@ class Instance:
         stack.callback(guard.end)
         guard.watch()
         self.plugins = load_plugins(self.configuration, self._context, enable=self._enable, block=self._block)
+        self.reporter.owners = Owners(self.plugins)
         for text in self.plugins.warnings:
             logging.getLogger(LOGGER).warning(text)
         self.vitals.tally.declare(self.plugins.events)
         self._close_declarations()
         self._check_plugins()
         self.selection = select(self.configuration, self.plugins.registry)
-        self.needs = merge_needs(call_each(self.plugins.manager, "vpnrs_declare_host_needs"))
+        self.needs = merge_needs(needs_of(self.plugins.manager))
         self.host = await self.open_host(rundir)
         stack.push_async_callback(self._undo_host)
         self.tun = self.open_tun()
@@ -200,7 +224,8 @@ class Instance:
         self.vitals.history.start()
         stack.callback(self.vitals.history.stop)
         await self._start_sockets(stack, rundir.path)
-        services = ServiceRunner([(e.owner, e.object) for e in self.plugins.registry.all("services")], self.bus)
+        tasks = [(entry.owner, entry.object) for entry in self.plugins.registry.all("services")]
+        services = ServiceRunner(tasks, self.bus, self.reporter)
         stack.push_async_callback(services.stop)
         stack.push_async_callback(self.selection.transport.close)
         stack.push_async_callback(part.stop)
@@ -232,8 +257,7 @@ class Instance:
         self.counters.close()
 
     def _check_plugins(self) -> None:
-        found = call_each(self.plugins.manager, "vpnrs_check", configuration=self.configuration)
-        findings = [finding for _, several in found for finding in several]
+        findings = findings_of(self.plugins.manager, self.configuration)
         errors = [finding.text for finding in findings if finding.level == "error"]
         if errors:
             raise ConfigError("\n".join(errors))
@@ -241,7 +265,11 @@ class Instance:
             logging.getLogger(LOGGER).warning(finding.text)
 
     def _undeclared_reason(self, reason: str) -> None:
-        self.reporter.report("stages", "drop", f"reason {reason!r} was never declared", time.monotonic())
+        plugin = reason.partition(".")[0]
+        known = any(loaded.name == plugin for loaded in self.plugins.loaded)
+        self.reporter.report(
+            plugin if known else "stages", "drop", f"reason {reason!r} was never declared", time.monotonic()
+        )
 
     async def _start_sockets(self, stack: AsyncExitStack, directory: Path) -> None:
         self._handlers = core_requests(self)

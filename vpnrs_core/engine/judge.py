@@ -86,7 +86,7 @@ class Judge:
             return None
         try:
             identity = entry.object.identify(credential)
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             self._fail(entry.owner, "identify", exc)
         if identity is None:
             return None
@@ -114,7 +114,7 @@ class Judge:
             raise Refused(Refuse(Code.AUTH_REQUIRED, detail=f"method {method!r} does not take {credential!r}"))
         try:
             half = authenticator.server()
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             self._fail(entry.owner, "server", exc)
         hook = "begin"
         verdict = await self._call(entry.owner, hook, lambda: half.begin(course.attempt, credential, channel))
@@ -185,11 +185,11 @@ class Judge:
         try:
             async with asyncio.timeout(DEADLINE) as limit:
                 return await call()
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             self._fail(plugin, hook, f"took longer than {DEADLINE:g} s" if limit.expired() else exc)
 
-    def _fail(self, plugin: str, hook: str, exc: Exception | str) -> NoReturn:
-        if hook in _SEES_CREDENTIAL and isinstance(exc, Exception) and not isinstance(exc, VpnrsError):
+    def _fail(self, plugin: str, hook: str, exc: BaseException | str) -> NoReturn:
+        if hook in _SEES_CREDENTIAL and isinstance(exc, BaseException) and not isinstance(exc, VpnrsError):
             exc = describe(exc, with_text=False)
         self._reporter.report(plugin, hook, exc, time.monotonic())
         text = exc if isinstance(exc, str) else f"{type(exc).__name__}: {exc}"

@@ -183,7 +183,7 @@ class LocalSockets:
             return protocol.result(number, answer.model_dump(mode="json"))
         except VpnrsError as error:
             return protocol.error(number, protocol.REFUSED, str(error))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("request %s failed", name)
             return protocol.error(number, protocol.INTERNAL, f"{name} failed: {type(error).__name__}: {error}")
 

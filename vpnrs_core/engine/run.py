@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import Callable, Sequence
 
 from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.models import Configuration, ServerConfig
+from vpnrs_core.engine.ending import run_to_the_end
 from vpnrs_core.engine.instance import Instance
 from vpnrs_core.engine.logs import set_up_logging
 from vpnrs_core.host import coredump
@@ -28,7 +28,7 @@ def run_instance(
     # Privileges are checked before anything else is touched.
     for finding in require(plan_of(configuration)):
         logger.warning(finding.text)
-    asyncio.run(_run(configuration, enable, block, reread))
+    run_to_the_end(_run(configuration, enable, block, reread))
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.models import Configuration, ServerConfig
 from vpnrs_core.engine.codecs import CodecSet
+from vpnrs_core.engine.containment import expect
 from vpnrs_core.engine.gate import ServerGate
 from vpnrs_core.engine.judge import Judge
 from vpnrs_core.engine.report import engine_of, link_status, session_status
@@ -104,9 +105,9 @@ class Server:
             on_mtu=self._fit_tun,
         )
         self._gate = self._make_gate(self._live, await self._fingerprint_key())
-        self._listener = await instance.selection.transport.listen(
-            config.listen, tuple(self._protocols), self._on_connection
-        )
+        listener = await instance.selection.transport.listen(config.listen, tuple(self._protocols), self._on_connection)
+        expect(listener, "where", instance.transport_call("listen"), "Listener")
+        self._listener = listener
         return self._listener.where
 
     async def _forward(self) -> None:

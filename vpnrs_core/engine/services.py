@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from vpnrs_core.engine.bus import EventBus
+from vpnrs_core.engine.containment import FailureReporter, describe
 from vpnrs_core.events import ServiceRestarted
 from vpnrs_core.interfaces import Service
 
@@ -18,23 +19,35 @@ STOP_DEADLINE = 1.0
 class ServiceRunner:
     """Keeps services running until `stop`. A service that dies harms nobody else."""
 
-    def __init__(self, services: Sequence[tuple[str, Service]], bus: EventBus) -> None:
+    def __init__(
+        self, services: Sequence[tuple[str, Service]], bus: EventBus, reporter: FailureReporter | None = None
+    ) -> None:
+        """`reporter` counts what did not end, None: a reporter of its own."""
         self._services = services
         self._bus = bus
-        self._tasks: list[asyncio.Task[None]] = []
+        self._reporter = reporter or FailureReporter(bus)
+        self._tasks: dict[asyncio.Task[None], tuple[str, str]] = {}  # → plugin, service
         self._stopping = False
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._keep(plugin, service)) for plugin, service in self._services]
+        for plugin, service in self._services:
+            task = asyncio.create_task(self._keep(plugin, service), name=f"service {service.NAME} of {plugin}")
+            self._tasks[task] = (plugin, service.NAME)
 
     async def stop(self) -> None:
-        """Cancel all. One that does not let itself be cancelled is left behind after a while."""
+        """Cancel all. One that does not let itself be cancelled is named after a while, and left behind."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=STOP_DEADLINE)
-        self._tasks = []
+            _, clinging = await asyncio.wait(self._tasks, timeout=STOP_DEADLINE)
+            for task in clinging:
+                plugin, service = self._tasks[task]
+                text = (
+                    f"service {service!r} did not end within {STOP_DEADLINE:g} s of being cancelled; it is left behind"
+                )
+                self._reporter.report(plugin, "run", text, asyncio.get_running_loop().time())
+        self._tasks = {}
 
     async def _keep(self, plugin: str, service: Service) -> None:
         loop = asyncio.get_running_loop()
@@ -44,8 +57,8 @@ class ServiceRunner:
             try:
                 await service.run()
                 error = "returned"
-            except Exception as exc:
-                error = f"{type(exc).__name__}: {exc}"
+            except (Exception, SystemExit) as exc:
+                error = describe(exc)
             if self._stopping:
                 return  # it swallowed its end, and is not begun again
             if loop.time() - started > STABLE:

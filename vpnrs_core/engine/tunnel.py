@@ -371,7 +371,8 @@ class ClientSideLink:
             self._spawn(self._refitted())
 
     def _failed(self, error: Exception) -> None:
-        known = error if isinstance(error, VpnrsError) else HostError(f"a grant failed: {describe(error)}")
+        known = error if isinstance(error, VpnrsError) else self._instance.blame(error)
+        known = known or HostError(f"a grant failed: {describe(error)}")
         self.error = known
         self.on_error()
 

@@ -29,7 +29,7 @@ class WrapperHost(Protocol):
 
     def now(self) -> float: ...
     def call_at(self, at: float, act: Callable[[], None]) -> None: ...
-    def failed(self, name: str, where: str, error: Exception) -> None:
+    def failed(self, name: str, where: str, error: BaseException) -> None:
         """A wrapper raised: one datagram is lost, and somebody must hear of it."""
 
 
@@ -125,7 +125,7 @@ class _Bound:
             for datagram in datagrams:
                 try:
                     self.layer.wrapper.wrap(datagram, self._wrapping.host.now(), self)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     self._failed("wrap", error)
         finally:
             self._sent = None
@@ -142,7 +142,7 @@ class _Bound:
                     continue
                 try:
                     inner = self.layer.wrapper.unwrap(payload[size:], self._wrapping.host.now(), self)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     self._failed("unwrap", error)
                     continue
                 if inner is not None:
@@ -154,7 +154,7 @@ class _Bound:
     def hear(self, body: bytes) -> None:
         try:
             self.layer.wrapper.on_message(body, self._wrapping.host.now(), self)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._failed("on_message", error)
 
     def _woken(self) -> None:
@@ -165,8 +165,8 @@ class _Bound:
         self._wake = None
         try:
             self.layer.wrapper.on_wake(now, self)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._failed("on_wake", error)
 
-    def _failed(self, where: str, error: Exception) -> None:
+    def _failed(self, where: str, error: BaseException) -> None:
         self._wrapping.host.failed(self.layer.name, where, error)

@@ -136,12 +136,12 @@ def _load_one(
     except VpnrsError as error:
         # The plugin has found its table or files wrong, and says so in the same words as the core would.
         return [Failure(name, "construction", str(error), error)]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return [Failure(name, "construction", describe(error), error)]
     try:
         manager.register(made, name)
         manager.check_pending()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return [Failure(name, "registration", describe(error), error)]
     return LoadedPlugin(
         name, candidate.distribution, candidate.version, candidate.summary, False, made, hooks_of(manager, made)

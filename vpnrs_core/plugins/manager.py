@@ -29,9 +29,15 @@ def hooks_of(manager: pluggy.PluginManager, plugin: object) -> tuple[str, ...]:
 
 
 def call_each(
-    manager: pluggy.PluginManager, hook: str, *, failures: list[Failure] | None = None, **arguments: Any
+    manager: pluggy.PluginManager,
+    hook: str,
+    *,
+    failures: list[Failure] | None = None,
+    needs_list: bool = False,
+    **arguments: Any,
 ) -> list[tuple[str, Any]]:
-    """Call every implementation of `hook` → (plugin, result) in the order of registration, None results left out.
+    """Call every implementation of `hook` → (plugin, result) in the order of registration, None results left out;
+    with `needs_list` None is a failure: who forgot `return` has registered nothing, and a filter would be missing.
 
     One that raises does not keep the others from being called. With `failures`, what was raised is added there;
     without, PluginError names each plugin, hook and cause after all have been called."""
@@ -44,10 +50,13 @@ def call_each(
         except ConfigError as error:
             collected.append(Failure(implementation.plugin_name, "hook", str(error), error))
             continue
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             collected.append(Failure(implementation.plugin_name, "hook", f"{hook} raised {describe(error)}", error))
             continue
-        if result is not None:
+        if result is None and needs_list:
+            cause = f"{hook} returned None, not a list; is a `return` missing? Nothing to register is []"
+            collected.append(Failure(implementation.plugin_name, "hook", cause))
+        elif result is not None:
             results.append((implementation.plugin_name, result))
     if failures is None:
         refuse(collected)

@@ -52,13 +52,13 @@ class Registry:
         failures: list[Failure] = []
         for kind in KINDS:
             hook = f"vpnrs_register_{kind}"
-            for owner, result in call_each(manager, hook, failures=failures):
+            for owner, result in call_each(manager, hook, failures=failures, needs_list=True):
                 try:
                     objects = list(result)
                 except TypeError as error:
                     failures.append(Failure(owner, "hook", f"{hook} returned {result!r}, not a list", error))
                     continue
-                except Exception as error:  # a generator runs only now
+                except (Exception, SystemExit) as error:  # a generator runs only now
                     failures.append(Failure(owner, "hook", f"{hook} raised {describe(error)}", error))
                     continue
                 failures += filter(None, (self._add(kind, owner, item) for item in objects))

@@ -24,10 +24,10 @@ from vpnrs_core.plugins.compat import CORE, incompatibility
 from vpnrs_core.plugins.discover import COMMANDS_GROUP, Installed
 from vpnrs_core.plugins.dry_context import dry_contexts
 from vpnrs_core.plugins.failure import describe
+from vpnrs_core.plugins.hooks import findings_of, needs_of
 from vpnrs_core.plugins.inspection import NoKeys
 from vpnrs_core.plugins.kinds import BY_REGISTRY
 from vpnrs_core.plugins.load import Plugins, import_plugin, load_plugins
-from vpnrs_core.plugins.manager import call_each
 from vpnrs_core.plugins.public import private_imports
 from vpnrs_core.plugins.registry import KINDS
 
@@ -155,9 +155,8 @@ def _role(name: str, table: Mapping[str, Any], role: Literal["server", "client"]
     try:
         configuration = from_data({**_BASES[role], "plugins": {name: dict(table)}}, folder / f"{role}.toml")
         plugins = load_plugins(configuration, dry_contexts(configuration))
-        for hook in ("vpnrs_check", "vpnrs_declare_host_needs"):
-            arguments: dict[str, Any] = {"configuration": configuration} if hook == "vpnrs_check" else {}
-            call_each(plugins.manager, hook, **arguments)
+        findings_of(plugins.manager, configuration)
+        needs_of(plugins.manager)
     except VpnrsError as error:
         hint = "; give the keys that it needs with --set" if isinstance(error, ConfigError) and not table else ""
         yield from (Step(role, "failed", line + hint) for line in str(error).splitlines())

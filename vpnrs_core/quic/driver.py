@@ -8,8 +8,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+from vpnrs_core.errors import PluginError
 from vpnrs_core.interfaces.common import Seconds
-from vpnrs_core.interfaces.engine import EngineConnection, SocketAddress
+from vpnrs_core.interfaces.engine import EngineConnection, QuicEngine, SocketAddress
 from vpnrs_core.quic.codes import CLOSE_GOING_AWAY
 from vpnrs_core.quic.connection import QuicConnection
 from vpnrs_core.quic.demux import Demux
@@ -287,3 +288,11 @@ class ClientDriver(Driver):
 
     def _route(self, received: Received, now: Seconds) -> None:
         self._hand(self.connection, received, received.data, now)
+
+
+def expect_connection(engine: QuicEngine, method: str, made: object) -> None:
+    """Raises PluginError when what an engine made is no connection, before a driver finds out in the middle."""
+    missing = [name for name in ("receive", "transmit", "timer") if not hasattr(made, name)]
+    if missing:
+        lacks = f"lacks {', '.join(missing)}"
+        raise PluginError(f"QUIC engine {engine.NAME!r}: {method} returned {type(made).__name__}, which {lacks}")

@@ -13,7 +13,7 @@ from vpnrs_core.quic.budget import Admission, CpuBudget
 from vpnrs_core.quic.codes import CLOSE_INTERNAL
 from vpnrs_core.quic.connection import QuicConnection
 from vpnrs_core.quic.demux import Accepted, Gatehouse, Reply, one_connection
-from vpnrs_core.quic.driver import Driver
+from vpnrs_core.quic.driver import Driver, expect_connection
 from vpnrs_core.quic.settings import QuicConfig
 from vpnrs_core.quic.sizes import for_path
 from vpnrs_core.quic.udp import Received, UdpSocket
@@ -107,6 +107,7 @@ class ServerDriver(Driver):
         settings = for_path(self._settings, address, size)
         settings = self._sized.setdefault((settings.max_udp_payload, settings.handshake_udp_payload), settings)
         engine = self._engine.server(settings, accepted.original_id, accepted.retry_id)
+        expect_connection(self._engine, "server", engine)
         connection = QuicConnection(
             engine,
             self,

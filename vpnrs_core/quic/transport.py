@@ -19,7 +19,7 @@ from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings, SocketAddress
 from vpnrs_core.interfaces.transport import Connection
 from vpnrs_core.quic.codes import CLOSE_IDENTITY
 from vpnrs_core.quic.connection import QuicConnection
-from vpnrs_core.quic.driver import ClientDriver, Driver
+from vpnrs_core.quic.driver import ClientDriver, Driver, expect_connection
 from vpnrs_core.quic.identity import load_key_pair, parse_pin, pin_of_spki
 from vpnrs_core.quic.resolve import resolve, split_where
 from vpnrs_core.quic.server import ServerDriver
@@ -207,9 +207,9 @@ class QuicTransport:
         check: _Check,
         via: str | None,
     ) -> QuicConnection:
-        sock = self._socket(await _unbound(family, via))
-        sized = for_path(settings, address, self._handshake(address))
-        driver = ClientDriver(sock, self._config, engine.client(sized))
+        made = engine.client(for_path(settings, address, self._handshake(address)))
+        expect_connection(engine, "client", made)
+        driver = ClientDriver(self._socket(await _unbound(family, via)), self._config, made)
         self._keep(driver)
         connection = driver.connection
         try:

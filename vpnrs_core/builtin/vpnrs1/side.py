@@ -160,8 +160,10 @@ class Side:
         still be done."""
         try:
             self.connection.streams.write(CONTROL_STREAM, data)
-        except Exception as error:
+        except PeerError as error:
             log.debug("%s: could not write to %s: %s", self.name, self.connection.path.remote, error)
+        except Exception as error:
+            log.error("%s: could not write to %s", self.name, self.connection.path.remote, exc_info=error)
 
     def opened(self, lane: str) -> None:
         """From now on payloads pass and both sides show signs of life."""

@@ -82,6 +82,7 @@ def test_what_somebody_else_wrote_meanwhile_stays_and_accept_dns_leaves_it_alone
     net.client.start()
     net.client.wait_state("connected")
     assert net.resolv_conf.read_text() == "nameserver 198.51.100.53\n"
+    net.resolv_conf.write_text(OWN)
 
 
 def test_a_resolver_that_cannot_split_names_is_told_once(net):

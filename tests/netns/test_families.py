@@ -5,6 +5,7 @@ client ── server
 
 import pytest
 
+from tests.netns.ends import ends
 from vpnrs_core.testkit.traffic import content, ping, tcp_transfer, udp_exchange
 from vpnrs_core.testkit.tunnel import POOL4, POOL6, SERVER4, SERVER6
 
@@ -14,9 +15,11 @@ UP, DOWN = content(3_000_000, 1), content(2_000_000, 2)
 
 @pytest.mark.parametrize("underlay", [4, 6])
 @pytest.mark.parametrize(
-    ("ipv4", "ipv6"), [(POOL4, POOL6), (POOL4, None), (None, POOL6)], ids=["dual", "v4-only", "v6-only"]
+    ("round", "ipv4", "ipv6"),
+    [(0, POOL4, POOL6), (1, POOL4, None), (2, None, POOL6)],
+    ids=["dual", "v4-only", "v6-only"],
 )
-def test_all_kinds_of_traffic_arrive_unchanged_both_ways(tunnel, ipv4, ipv6, underlay):
+def test_all_kinds_of_traffic_arrive_unchanged_both_ways(tunnel, round, ipv4, ipv6, underlay):
     net = tunnel(ipv4=ipv4, ipv6=ipv6, underlay=underlay).up()
     client, server = net.client_ns[0], net.server_ns
     own = net.addresses()
@@ -34,3 +37,4 @@ def test_all_kinds_of_traffic_arrive_unchanged_both_ways(tunnel, ipv4, ipv6, und
     assert session["egress"]["bytes"] > 2_000_000 * len(own)
     assert ("[" in session["links"][0]["remote"]) == (underlay == 6)
     assert not {"source", "malformed", "bad_payload", "tun_write", "too_big", "not_ours"} & set(status["drops"])
+    ends(net, round)

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.netns.ends import ends
 from vpnrs_core.testkit.tunnel import SERVER4, SERVER6
 
 # A peer that is gone is known soon, and tried again soon.
@@ -128,6 +129,7 @@ def test_another_port_of_a_nat_costs_nothing(tunnel):
     # Only the server has something to say now: it must say it to the new port once the client has shown it.
     net.client_ns[0].run("ping", "-c1", "-W5", SERVER4)
     net.server_ns.run("ping", "-c3", "-i0.2", "-W5", net.addresses()[4])
+    ends(net, 2)
 
 
 def test_a_killed_client_is_parked_then_released_and_may_come_again(tunnel):

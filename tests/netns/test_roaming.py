@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from tests.netns.ends import ends, ends_in_every_way
 from tests.netns.leaks import await_closed
 from vpnrs_core.testkit.tunnel import SERVER4, SERVER6
 
@@ -75,6 +76,7 @@ def test_the_tunnel_follows_its_host_from_uplink_to_uplink(tunnel, underlay):
     restore(net, "server", "fd00:200::2/64")
     for version, via in ((4, "10.202.0.1"), (6, "fd00:202::1")):
         net.client_ns[0].run("ip", f"-{version}", "route", "replace", "default", "via", via, "metric", "900")
+    ends(net, 0 if underlay == 4 else 1)
 
 
 def test_without_any_uplink_nothing_of_the_transport_enters_the_tunnel(tunnel):
@@ -98,6 +100,7 @@ def test_without_any_uplink_nothing_of_the_transport_enters_the_tunnel(tunnel):
     for version, via in ((4, "10.202.0.1"), (6, "fd00:202::1")):
         net.client_ns[0].run("ip", f"-{version}", "route", "replace", "default", "via", via, "metric", "900")
     print(f"back after {back(net, since):.2f} s")
+    ends_in_every_way(net)
 
 
 def test_a_process_that_was_suspended_is_back_at_once_with_its_session(tunnel):

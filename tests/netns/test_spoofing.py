@@ -5,6 +5,7 @@ client, client 1 ── server
 
 import pytest
 
+from tests.netns.ends import ends
 from vpnrs_core.testkit.capture import Capture
 from vpnrs_core.testkit.packets import udp
 from vpnrs_core.testkit.tunnel import SERVER4, SERVER6
@@ -32,6 +33,8 @@ def test_a_spoofed_source_is_dropped_and_counted(tunnel, version):
     assert net.server.status()["drops"]["source"] == len(forged)
     by_session = {session["principal"]: session["drops"] for session in net.server.status()["server"]["sessions"]}
     assert by_session == {"client": {"source": len(forged)}, "client1": {}}
+    assert net.clients[1].stop() == 0
+    ends(net, 0 if version == 4 else 1)
 
 
 def test_a_client_takes_nothing_that_is_not_for_it(tunnel):
@@ -44,3 +47,4 @@ def test_a_client_takes_nothing_that_is_not_for_it(tunnel):
         arrived = there.wait_for(b"at last")
     assert [packet for packet in arrived if b"in your own name" in packet] == []
     assert net.client.status()["drops"]["source"] == 1
+    ends(net, 2)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.netns.ends import ends
 from vpnrs_core.testkit.traffic import content, open_socket, ping, tcp_transfer
 from vpnrs_core.testkit.tunnel import SERVER4, SERVER6
 
@@ -100,6 +101,7 @@ def test_what_does_not_fit_the_path_is_answered_at_either_end(narrow_path, versi
     ping(sender, to, size=mtu - OVERHEAD[version], dont_fragment=True)
     receiver = net.server_ns if up else net.client_ns[0]
     tcp_transfer(sender, receiver, to, content(1_000_000, 1), content(1_000_000, 2))
+    ends(net, version // 2 - 2 + up)
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.netns.ends import ENDS, end, ends, ends_in_every_way
 from vpnrs_core.testkit.capture import Capture
 from vpnrs_core.testkit.instance import RunningInstance, run_here
 from vpnrs_core.testkit.packets import udp
@@ -40,20 +41,6 @@ def _counters(net):
 
 def grown(net, before):
     return [(now[0] - then[0], now[1] - then[1]) for now, then in zip(counters(net), before, strict=True)]
-
-
-def ends_in_every_way(net):
-    """SIGKILL, `vpnrs stop`, SIGTERM: created equals destroyed after each."""
-    client, own = net.client, net.client_ns[0].name
-    for end in (client.kill, lambda: net.vpnrs("stop", "--instance", client.name), client.stop):
-        end()
-        client.wait()
-        assert [text for text in net.left_behind() if text.startswith(own)] == []
-        if end != client.stop:
-            client.start()
-            client.wait_state("connected")
-    net.server.kill()
-    assert net.left_behind() == []
 
 
 @pytest.mark.parametrize("underlay", [4, 6])
@@ -208,6 +195,12 @@ def test_a_tunnel_runs_through_another_one(tunnel):
     net.up()
     far_server.start()
     far_server.wait_state("listening")
+    before_it = ns.snapshot()
+    for how in ENDS[1:]:
+        far_client.start()
+        far_client.wait_state("connected")
+        end(far_client, how)
+        assert before_it.differences(ns.snapshot()) == [], how
     far_client.start()
     far_client.wait_state("connected")
     assert "dev vpnrs1" in ns.run("ip", "route", "get", "8.8.8.8").stdout
@@ -225,4 +218,6 @@ def test_a_tunnel_runs_through_another_one(tunnel):
     deadline = time.monotonic() + 20
     while ns.run("ping", "-c1", "-W1", "10.79.0.1", check=False).returncode:
         assert time.monotonic() < deadline, far_client.log
-    assert far_client.stop() == far_server.stop() == 0
+    far_client.kill()
+    end(far_server, "stop")
+    ends(net, 1)

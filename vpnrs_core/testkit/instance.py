@@ -143,6 +143,12 @@ class RunningInstance:
             self.signal(signal.SIGTERM)
         return self.wait(patience)
 
+    def stop_by_command(self) -> int:
+        """`vpnrs stop`, in this process → the exit code of the instance. Raises HostError when the command fails."""
+        with self._environment():
+            run_here("stop", "--instance", self.name)
+        return self.wait()
+
     def kill(self, *, guard: bool = False) -> None:
         """SIGKILL; the guard puts the host back, and has when this returns. `guard`: it is killed before, so nothing of
         ours runs any more, nothing is undone."""

@@ -13,11 +13,12 @@ Run = Callable[..., str]
 # What changes by itself: counters, ages and lifetimes.
 _VOLATILE = frozenset({"valid_life_time", "preferred_life_time", "expires", "stats", "stats64", "cstamp", "tstamp"})
 
-# Settings that a tunnel may touch; the globs are expanded by the shell in the namespace.
+# Settings that a tunnel may touch, and the resolver's file; the globs are expanded by the shell in the namespace.
 _SYSCTLS = (
     "/proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/*/forwarding /proc/sys/net/ipv4/conf/*/accept_redirects "
     "/proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/src_valid_mark "
-    "/proc/sys/net/ipv6/conf/*/forwarding /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/disable_ipv6"
+    "/proc/sys/net/ipv6/conf/*/forwarding /proc/sys/net/ipv6/conf/*/accept_ra /proc/sys/net/ipv6/conf/*/disable_ipv6 "
+    "/etc/resolv.conf"
 )
 
 
@@ -47,7 +48,7 @@ def take(run: Run) -> Snapshot:
         "rules4": _objects(run("ip", "-j", "-4", "rule")),
         "rules6": _objects(run("ip", "-j", "-6", "rule")),
         "nft": frozenset(run("sh", "-c", "command -v nft >/dev/null && nft list ruleset || true").splitlines()),
-        "sysctl": frozenset(run("sh", "-c", f"grep -H . {_SYSCTLS} 2>/dev/null || true").splitlines()),
+        "files": frozenset(run("sh", "-c", f"grep -H . {_SYSCTLS} 2>/dev/null || true").splitlines()),
     }
     return Snapshot(sections)
 

@@ -1,20 +1,26 @@
-"""What observing costs: the counters at the TUN per frame, the history per session, a status and a scrape.
+"""What observing costs: the counters at the TUN per frame, the history per session, and how long packets wait for a
+status and a scrape of many sessions.
 
 python -m bench.observe"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from timeit import repeat
 from typing import Any
 
-from vpnrs_core.counters import DropCounts, FlowCounters
+from vpnrs_core.counters import FlowCounters
 from vpnrs_core.engine.history import History
-from vpnrs_core.engine.status import InstanceStatus, LinkStatus, ServerStatus, SessionStatus
-from vpnrs_core.engine.tally import Tally
 from vpnrs_core.interfaces.tun import TunCounters
+from vpnrs_core.testkit.inprocess import KitInstance, running
 
 SESSIONS = 1000
 FRAMES = 4  # that a wake-up brings of full super-packets
@@ -56,48 +62,78 @@ def history() -> float:
     return best(lambda: kept.sample(float(next(clock))), 20)
 
 
-def status() -> float:
-    """A thousand sessions as JSON, from models that are there."""
-    link = LinkStatus(remote="192.0.2.1:1", transport="quic", lane="datagram", codecs=["segments", "plain"])
-    sessions = [
-        SessionStatus(id=f"s{n}", principal=f"p{n}", state="active", mtu=1280, age_seconds=1.0, links=[link])
-        for n in range(SESSIONS)
-    ]
-    whole = InstanceStatus(
-        role="server", instance="b", version="0", pid=1, uptime_seconds=1.0, state="listening", transport="quic",
-        server=ServerStatus(listen="x", sessions=sessions),
-    )  # fmt: skip
-    return best(lambda: InstanceStatus.model_validate(whole.model_dump(mode="json")), 3)
+class Gap:
+    """The longest time in which the loop did nothing else, while something was done."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    async def during(self, done: Awaitable[object]) -> tuple[float, float]:
+        """→ seconds that it took, and the longest of them in a row."""
+        began = self._last = time.perf_counter()
+        self._worst = 0.0
+        self._tick()
+        await done
+        self._tick()
+        self._handle.cancel()
+        return time.perf_counter() - began, self._worst
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self._worst, self._last = max(self._worst, now - self._last), now
+        self._handle = self._loop.call_later(0.0005, self._tick)
 
 
-async def scrape(sessions: int) -> float:
-    from vpnrs_metrics.exposition import Exposition
+@asynccontextmanager
+async def crowded() -> AsyncIterator[tuple[KitInstance, int]]:
+    """A server in this process, with one session that is listed a thousand times, and its endpoint's port."""
+    with TemporaryDirectory() as folder:
+        metrics = {"listen": "127.0.0.1:0", "sessions": True}
+        async with running(Path(folder), server={"plugins": {"metrics": metrics}}) as pair:
+            server: Any = pair.server
+            (one,) = server._part._live.running.values()
+            for number in range(40):
+                server.vitals.history.sample(server.loop.time() - 80 + 2 * number)
+            names = [f"more{number}" for number in range(SESSIONS - 1)]
+            server._part._live.running.update(dict.fromkeys(names, one))
+            gc.freeze()  # as `vpnrs run` does
+            (endpoint,) = (entry.object for entry in server.plugins.registry.all("services"))
+            try:
+                yield server, endpoint.port
+            finally:
+                for name in names:
+                    del server._part._live.running[name]
 
-    from vpnrs_core.testkit.clock import Clock
-    from vpnrs_core.testkit.context import KitContext
 
-    ctx = KitContext("metrics", None, Clock())  # type: ignore[arg-type]
-    ctx.counters.source(DropCounts().samples)
-    ctx.counters.source(Tally().samples)
-    link = {"rtt_ms": 1.0, "rtt_variation_ms": 1.0, "loss": 0.0, "congestion_window": 15_000}
-    moved = {"packets": 1, "bytes": 1}
-    found = [
-        {"id": f"s{n}", "principal": f"p{n}", "state": "active", "age_seconds": 1.0, "queue_bytes": 0, "ingress": moved,
-         "egress": moved, "drops": {"queue_delay": 1}, "links": [link]}
-        for n in range(sessions)
-    ]  # fmt: skip
-    ctx.answers["core.status"] = {"server": {"sessions": found}, "client": None}
-    exposition = Exposition(ctx, bool(sessions), SESSIONS)
-    await exposition.text()
-    began = time.perf_counter()
-    for _ in range(5):
-        await exposition.text("application/openmetrics-text")
-    return (time.perf_counter() - began) / 5
+async def ask(*command: str) -> None:
+    """Have another process do it."""
+    child = await asyncio.create_subprocess_exec(sys.executable, "-c", *command)
+    assert await child.wait() == 0
+
+
+SCRAPE = """import sys, urllib.request as u
+asked = u.Request(f"http://127.0.0.1:{sys.argv[1]}/metrics", headers={"Accept": "application/openmetrics-text"})
+assert len(u.urlopen(asked).read()) > 100_000"""
+ASK = """import sys; from vpnrs_core.engine.local_client import LocalClient
+LocalClient("kit-server", sys.argv[1]).call(sys.argv[2])"""
+
+
+async def stalls() -> None:
+    logging.getLogger("vpnrs").setLevel("ERROR")
+    async with crowded() as (_, port):
+        gap = Gap()
+        for name, command in (
+            ("scrape", (SCRAPE, str(port))),
+            ("vpnrs status", (ASK, "status", "core.status")),
+            ("status for everybody", (ASK, "summary", "core.summary")),
+        ):
+            found = [await gap.during(ask(*command)) for _ in range(5)]
+            print(
+                f"{name}, {SESSIONS} sessions: the loop's longest gap {max(worst for _, worst in found) * 1e3:8.1f} ms"
+            )
 
 
 if __name__ == "__main__":
     print(f"counters at the TUN, a batch of {FRAMES} frames   {tun_counters() * 1e6:8.2f} µs")
     print(f"history, {SESSIONS} sessions, every two seconds {history() * 1e3:8.2f} ms")
-    print(f"status, {SESSIONS} sessions                     {status() * 1e3:8.2f} ms")
-    print(f"scrape, no sessions shown                 {asyncio.run(scrape(0)) * 1e3:8.2f} ms")
-    print(f"scrape, {SESSIONS} sessions shown               {asyncio.run(scrape(SESSIONS)) * 1e3:8.2f} ms")
+    asyncio.run(stalls())

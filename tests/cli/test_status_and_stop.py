@@ -256,7 +256,7 @@ def test_the_json_answers_to_the_published_schema(vpnrs: Vpnrs, instance: Callab
 
 
 def test_a_summary_names_nobody() -> None:
-    summary = summary_of(SERVER)
+    summary = summary_of(SERVER, 1)
     assert (summary.sessions, summary.dropped, summary.state) == (1, 0, "listening")
     text = summary.model_dump_json()
     for secret in ("alice", "192.0.2.7", "10.77.0", "4433", "vpnrs0"):

@@ -374,21 +374,11 @@ class Client:
     def status(self) -> Mapping[str, Any]:
         now, link, tunnel = self._instance.loop.time(), self._link, self._tunnel
         port = link.port if link is not None and link.peer is not None else None
-        session: dict[str, Any] | None = None
-        links: list[dict[str, Any]] = []
-        if tunnel.record is not None and tunnel.peer is not None:
-            vitals = self._instance.vitals
-            if link is not None and port is not None:
-                life = vitals.book.lives.get(port)
-                links.append(link_status(port, link.control, self._config.transport, life, now))
-            rates = vitals.rates(tunnel.peer, tunnel.peer.counters)
-            session = session_status(tunnel.record, tunnel.peer, now - tunnel.opened_at, links, rates)
         return {
             "state": self._state,
             "engine": engine_of([port] if port is not None else []),
             "client": {
                 "server": self._config.server,
-                "session": session,
                 "addresses": [f"{a}/{n}" for a, n in tunnel.record.granted.addresses] if tunnel.record else [],
                 "routes": [str(route) for route in tunnel.routes],
                 "connected_seconds": None if self._connected_at is None else round(now - self._connected_at, 3),
@@ -397,6 +387,18 @@ class Client:
                 "next_try_seconds": None if self._next_try is None else round(max(0.0, self._next_try - now), 3),
             },
         }
+
+    def session_statuses(self, brief: bool) -> Iterator[dict[str, Any]]:
+        now, link, tunnel = self._instance.loop.time(), self._link, self._tunnel
+        if tunnel.record is None or tunnel.peer is None:
+            return
+        vitals = self._instance.vitals
+        links: list[dict[str, Any]] = []
+        if link is not None and link.peer is not None and link.port is not None:
+            life = vitals.book.lives.get(link.port)
+            links.append(link_status(link.port, link.control, self._config.transport, life, now, brief=brief))
+        rates = vitals.rates(tunnel.peer, tunnel.peer.counters, history=not brief)
+        yield session_status(tunnel.record, tunnel.peer, now - tunnel.opened_at, links, rates)
 
 
 def _gauge(name: str, help: str, value: float) -> Sample:

@@ -13,11 +13,11 @@ from vpnrs_core.engine.status import (
     InstanceStatus,
     LogRequest,
     LogState,
+    NothingRequest,
     StatusRequest,
     Stopping,
     StopRequest,
     SummaryStatus,
-    summary_of,
 )
 from vpnrs_core.engine.walk import Walk
 from vpnrs_core.errors import ConfigError
@@ -27,7 +27,8 @@ from vpnrs_core.interfaces import ControlRequest
 class Controlled(Protocol):
     """What the core's own requests act on."""
 
-    def status(self) -> dict[str, Any]: ...
+    async def status(self, *, brief: bool = False) -> InstanceStatus: ...
+    def summary(self) -> SummaryStatus: ...
     def stop(self, reason: str) -> None: ...
     async def reload(self) -> Reloaded: ...
     async def walk(self) -> Walk: ...
@@ -36,11 +37,11 @@ class Controlled(Protocol):
 def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
     """By complete name, as the local sockets take them."""
 
-    async def status(_: StatusRequest) -> InstanceStatus:
-        return InstanceStatus.model_validate(instance.status())
+    async def status(request: StatusRequest) -> InstanceStatus:
+        return await instance.status(brief=request.brief)
 
-    async def summary(_: StatusRequest) -> SummaryStatus:
-        return summary_of(InstanceStatus.model_validate(instance.status()))
+    async def summary(_: NothingRequest) -> SummaryStatus:
+        return instance.summary()
 
     async def log(request: LogRequest) -> LogState:
         level, style = change_logging(request.level, request.format)
@@ -48,7 +49,7 @@ def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
             logging.getLogger(LOGGER).info("logging: level %s, format %s", level, style)
         return LogState(level=level, format=style)
 
-    async def walk(_: StatusRequest) -> Walk:
+    async def walk(_: NothingRequest) -> Walk:
         return await instance.walk()
 
     async def stop(_: StopRequest) -> Stopping:
@@ -60,8 +61,8 @@ def core_requests(instance: Controlled) -> dict[str, ControlRequest]:
 
     return {
         "core.status": ControlRequest("status", StatusRequest, status, True),
-        "core.summary": ControlRequest("summary", StatusRequest, summary, True),
-        "core.walk": ControlRequest("walk", StatusRequest, walk, True),
+        "core.summary": ControlRequest("summary", NothingRequest, summary, True),
+        "core.walk": ControlRequest("walk", NothingRequest, walk, True),
         "core.log": ControlRequest("log", LogRequest, log, False),
         "core.reload": ControlRequest("reload", ReloadRequest, reload, False),
         "core.stop": ControlRequest("stop", StopRequest, stop, False),

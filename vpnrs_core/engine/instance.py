@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -28,7 +28,7 @@ from vpnrs_core.engine.needs import merge_needs
 from vpnrs_core.engine.reload import Reloaded, applies_live, differences, line, taking_over
 from vpnrs_core.engine.server import Server
 from vpnrs_core.engine.services import ServiceRunner
-from vpnrs_core.engine.status import InstanceStatus
+from vpnrs_core.engine.status import InstanceStatus, SessionStatus, SummaryStatus, summary_of
 from vpnrs_core.engine.vitals import Vitals
 from vpnrs_core.engine.walk import Walk, walk
 from vpnrs_core.errors import ConfigError, HostError, PluginError, VpnrsError
@@ -47,6 +47,8 @@ from vpnrs_core.plugins.selection import Selection, select
 
 # A terminal that is closed is no reason to leave anything behind.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# What a status gathers in one turn of the loop: a few milliseconds.
+_SESSIONS_A_TURN = 16
 
 
 class Role(Protocol):
@@ -67,7 +69,10 @@ class Role(Protocol):
         """What only this role counts."""
 
     def status(self) -> Mapping[str, Any]:
-        """Fields of engine.status.InstanceStatus: state, and server or client."""
+        """Fields of engine.status.InstanceStatus: state, and server or client without sessions."""
+
+    def session_statuses(self, brief: bool) -> Iterator[dict[str, Any]]:
+        """Fields of SessionStatus, of the sessions that are there when each is asked for."""
 
     def expected(self) -> Expected:
         """What must hold of the host and answer through the tunnel, for `vpnrs doctor --live`."""
@@ -320,14 +325,33 @@ class Instance:
         """Why traffic does not flow: the path up to the first thing that is wrong."""
         probes = Expected() if self._part is None else self._part.expected()
         facts = await look(self.tun.name, probes)
-        return walk(InstanceStatus.model_validate(self.status()), facts, probes)
+        return walk(await self.status(), facts, probes)
 
     def _tun_mtu(self) -> int:
         """A client's grant may have made it smaller than configured."""
         return (self.pipeline.tun_mtu if hasattr(self, "pipeline") else 0) or self.configuration.tun.first_mtu
 
-    def status(self) -> dict[str, Any]:
-        """Fields of engine.status.InstanceStatus."""
+    async def status(self, *, brief: bool = False) -> InstanceStatus:
+        """What holds at this moment, and then the sessions, a few in each turn of the loop: packets wait for no one
+        who asks."""
+        whole = InstanceStatus.model_validate(self._status())
+        found: list[SessionStatus] = []
+        for fields in self._part.session_statuses(brief) if self._part is not None else ():
+            found.append(SessionStatus.model_validate(fields))
+            if len(found) % _SESSIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+        if whole.server is not None:
+            whole.server.sessions = found
+        elif whole.client is not None:
+            whole.client.session = found[0] if found else None
+        return whole
+
+    def summary(self) -> SummaryStatus:
+        """What everybody may ask for as often as he likes: it costs the same with a thousand sessions."""
+        return summary_of(InstanceStatus.model_validate(self._status()), len(self.sessions()))
+
+    def _status(self) -> dict[str, Any]:
+        """Fields of engine.status.InstanceStatus, without sessions."""
         part = dict(self._part.status()) if self._part is not None else {}
         if self.stopping or self._part is None:
             part["state"] = "stopping" if self.stopping else "starting"

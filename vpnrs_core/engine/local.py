@@ -180,7 +180,7 @@ class LocalSockets:
             return protocol.error(number, protocol.BAD_REQUEST, "; ".join(explain(error, handler.model, str(name))))
         try:
             answer = await handler.handler(asked)
-            return protocol.result(number, answer.model_dump(mode="json"))
+            return protocol.result(number, answer.model_dump_json().encode())
         except VpnrsError as error:
             return protocol.error(number, protocol.REFUSED, str(error))
         except (Exception, SystemExit) as error:

@@ -18,9 +18,9 @@ Facts = Mapping[str, str | int | float]
 
 
 def link_status(
-    port: LinkPort, control: LinkControl | None, transport: str, life: LinkLife | None, now: float
+    port: LinkPort, control: LinkControl | None, transport: str, life: LinkLife | None, now: float, *, brief: bool
 ) -> dict[str, Any]:
-    """Fields of LinkStatus."""
+    """Fields of LinkStatus; `brief`: without the transport's own."""
     path, facts = port.connection.path, port.connection.facts()
     rtt, variation = round_trip(control, path)
     handshake = None if life is None else life.handshake
@@ -44,7 +44,7 @@ def link_status(
         "payloads_sent": port.payloads_sent,
         "payloads_received": port.payloads_received,
         "codecs": list(port.codec_names),
-        "facts": dict(facts),
+        "facts": {} if brief else dict(facts),
     }
 
 

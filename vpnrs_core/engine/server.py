@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.models import Configuration, ServerConfig
@@ -31,6 +31,7 @@ from vpnrs_core.interfaces import (
     SessionProtocol,
 )
 from vpnrs_core.pipeline.pipeline import Pipeline, StageSpec
+from vpnrs_core.session.session import SessionState
 
 if TYPE_CHECKING:
     from vpnrs_core.engine.instance import Instance
@@ -184,7 +185,7 @@ class Server:
             yield Sample("vpnrs_next_expiry_timestamp_seconds", "gauge", "seconds", help, {}, min(expiries))
 
     def status(self) -> Mapping[str, Any]:
-        running = list(self._live.running.values()) if self._live is not None else []
+        running = self._live.running.values() if self._live is not None else ()
         return {
             "state": "listening" if self._listener is not None else "starting",
             "engine": engine_of(port for r in running for port in r.links),
@@ -194,22 +195,25 @@ class Server:
                     {"prefix": prefix, "leased": leased, "leasable": leasable}
                     for prefix, leased, leasable in self._allocator.usage()
                 ],
-                "sessions": [self._session_status(r) for r in running],
                 "door": {name: n for name, n in self._door().items() if n},
             },
         }
+
+    def session_statuses(self, brief: bool) -> Iterator[dict[str, Any]]:
+        running = list(self._live.running.values()) if self._live is not None else []
+        return (self._session_status(each, brief) for each in running if each.record.state is not SessionState.ENDED)
 
     def _door(self) -> Mapping[str, int]:
         listener = self._listener
         return listener.door() if isinstance(listener, Door) else {}
 
-    def _session_status(self, running: Running) -> dict[str, Any]:
+    def _session_status(self, running: Running, brief: bool) -> dict[str, Any]:
         vitals, now = self._instance.vitals, self._instance.loop.time()
         links = [
-            link_status(port, link.notify, self._config.transport, vitals.book.lives.get(port), now)
+            link_status(port, link.notify, self._config.transport, vitals.book.lives.get(port), now, brief=brief)
             for port, link in running.links.items()
         ]
-        rates = vitals.rates(running.peer, running.peer.counters)
+        rates = vitals.rates(running.peer, running.peer.counters, history=not brief)
         return session_status(running.record, running.peer, now - running.opened_at, links, rates)
 
     def expected(self) -> Expected:

@@ -165,12 +165,8 @@ class SummaryStatus(pydantic.BaseModel):
     dropped: int = Field(0, description="Packets dropped for any reason.")
 
 
-def summary_of(status: InstanceStatus) -> SummaryStatus:
-    """Without principals, addresses and what else is not everybody's."""
-    if status.server is not None:
-        sessions = len(status.server.sessions)
-    else:
-        sessions = int(status.client is not None and status.client.session is not None)
+def summary_of(status: InstanceStatus, sessions: int) -> SummaryStatus:
+    """Without principals, addresses and what else is not everybody's. `status` may lack its sessions."""
     return SummaryStatus(
         role=status.role,
         instance=status.instance,
@@ -200,7 +196,17 @@ class LogState(pydantic.BaseModel):
 
 
 class StatusRequest(pydantic.BaseModel):
-    """`core.status`: takes nothing."""
+    """`core.status`."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    brief: bool = Field(
+        False,
+        description="Sessions without the last minute and without the transport's own figures, for who asks often.",
+    )
+
+
+class NothingRequest(pydantic.BaseModel):
+    """`core.summary` and `core.walk`: they take nothing."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
 

@@ -49,8 +49,8 @@ class Vitals:
         pipeline = self._instance.pipeline
         return {_INSTANCE: pipeline.traffic(), **{peer: peer.counters for peer in pipeline.peers.values()}}
 
-    def rates(self, whose: Hashable, counters: FlowCounters) -> Rates:
-        return self.history.rates(whose, counters, self._instance.loop.time())
+    def rates(self, whose: Hashable, counters: FlowCounters, *, history: bool = True) -> Rates:
+        return self.history.rates(whose, counters, self._instance.loop.time(), history=history)
 
     # For metrics
 

@@ -21,6 +21,7 @@ from vpnrs_core.engine.local_client import LocalClient
 from vpnrs_core.errors import HostError, NotRunning, PeerError
 from vpnrs_core.host.guard import NAME as GUARD
 from vpnrs_core.host.rundir import BASE_VARIABLE
+from vpnrs_core.testkit.forkserver import ForkedProcess
 from vpnrs_core.testkit.netns import Namespace
 
 # The command as it is installed beside this interpreter.
@@ -67,7 +68,7 @@ class RunningInstance:
         self.run_dir = run_dir
         self.env = dict(env or {})
         self.name: str = tomllib.loads(config.read_text())["instance"]
-        self.process: subprocess.Popen[Any] | None = None
+        self.process: subprocess.Popen[Any] | ForkedProcess | None = None
         self._log = config.parent / f"{self.name}.log"
 
     def configure(self, changes: Mapping[str, Any]) -> None:
@@ -78,11 +79,9 @@ class RunningInstance:
         """`vpnrs run CONFIG options`, without waiting for anything."""
         if self.running:
             raise RuntimeError(f"{self.name} runs already")
-        command = [VPNRS, "run", str(self.config), *options]
+        environment = {**os.environ, BASE_VARIABLE: str(self.run_dir), **self.env}
         with self._log.open("ab") as log:
-            self.process = self.namespace.spawn(
-                *command, stderr=log, stdout=log, env={**os.environ, BASE_VARIABLE: str(self.run_dir), **self.env}
-            )
+            self.process = self.namespace.fork_vpnrs("run", str(self.config), *options, output=log, env=environment)
 
     @property
     def running(self) -> bool:
@@ -116,7 +115,8 @@ class RunningInstance:
             except (NotRunning, PeerError):
                 pass
             if not self.running:
-                raise HostError(f"{self.name} ended before it was {what}:\n{self.log}")
+                code = None if self.process is None else self.process.returncode
+                raise HostError(f"{self.name} ended (exit code {code}) before it was {what}:\n{self.log}")
             if time.monotonic() > deadline:
                 raise HostError(f"{self.name} was not {what} within {patience:g} s; {status}\n{self.log}")
             time.sleep(_POLL)

@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from vpnrs_core.interfaces.engine import Closed, ConnectionIdIssued, ConnectionIdRetired, HandshakeDone, QuicEngine
+from vpnrs_core.interfaces.engine import (
+    Closed,
+    ConnectionIdIssued,
+    ConnectionIdRetired,
+    HandshakeDone,
+    QuicEngine,
+    StreamData,
+    StreamReset,
+)
 from vpnrs_core.quic.aioquic_engine import AioquicEngine
 from vpnrs_core.quic.identity import spki_of
 from vpnrs_core.quic.packets import parse_long
@@ -246,6 +254,25 @@ class EngineSuite:
         assert joined.client.closed is None
         goodput = sum(map(len, joined.server.datagrams)) / 30
         assert goodput > (0.7 if not loss else 0.2) * joined.rate
+
+    def test_streams_tell_their_end_and_their_reset(self, engines: Engines) -> None:
+        joined = Wire(*engines).established()
+        for side, other in ((joined.client, joined.server), (joined.server, joined.client)):
+            ended, cut = side.engine.open_stream(), side.engine.open_stream()
+            side.engine.write_stream(ended, b"all of it", end=True)
+            side.engine.write_stream(cut, b"some of it")
+            joined.run(0.1)
+            side.engine.reset_stream(cut, 77)
+            joined.run(0.1)
+            assert other.stream(ended) == b"all of it"
+            assert [e.stream for e in other.events if isinstance(e, StreamData) and e.end] == [ended]
+            assert [(e.stream, e.code) for e in other.events if isinstance(e, StreamReset)] == [(cut, 77)]
+
+    def test_no_common_protocol_ends_both_sides(self, engines: Engines) -> None:
+        joined = Wire(*engines, alpns=("other",))
+        joined.until(lambda: joined.client.closed)
+        assert joined.client.engine.max_datagram() == 0
+        assert not [event for event in joined.server.events if isinstance(event, HandshakeDone)]
 
     def test_a_repeated_packet_is_delivered_once(self, engines: Engines) -> None:
         joined = Wire(*engines).established()

@@ -210,12 +210,14 @@ class TransportSuite(Suite):
         async def check() -> None:
             server, client = sides
             listener = await server.listen(self.where, [ALPN], lambda c: None)
-            with pytest.raises(VpnrsError):
-                async with asyncio.timeout(4 * PATIENCE):
-                    await client.dial(listener.where, ["other/1"])
-            await client.close()
-            await listener.close()
-            await server.close()
+            try:
+                with pytest.raises(VpnrsError):
+                    async with asyncio.timeout(4 * PATIENCE):
+                        await client.dial(listener.where, ["other/1"])
+            finally:
+                await client.close()
+                await listener.close()
+                await server.close()
 
         asyncio.run(check())
 

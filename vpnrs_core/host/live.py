@@ -35,16 +35,16 @@ async def look(tun: str, probes: Expected) -> LiveFacts:
         addresses = [each.address for each in await netlink.addresses() if each.interface == tun]
         names = {each.index: each.name for each in await netlink.links()}
     ways = await _ways([*probes.inside, *probes.outside], names)
-    echoes = await asyncio.gather(*(_echo(tun, address) for address in probes.echo))
-    resolvers = await asyncio.gather(*(_resolves(address) for address in probes.dns))
+    answers = [_echo(tun, address) for address in probes.echo] + [_resolves(address) for address in probes.dns]
+    answered = iter(await asyncio.gather(*answers))
     return LiveFacts(
         up=link is not None and link.up,
         mtu=0 if link is None else link.mtu,
         addresses=frozenset(addresses),
         ways=ways,
         forwarding={version: _sysctl(key) == "1" for version, key in _SYSCTLS.items()},
-        echoes=dict(zip(probes.echo, echoes, strict=True)),
-        resolvers=dict(zip(probes.dns, resolvers, strict=True)),
+        echoes={address: next(answered) for address in probes.echo},
+        resolvers={address: next(answered) for address in probes.dns},
     )
 
 
@@ -100,7 +100,8 @@ async def _exchange(sock: socket.socket, data: bytes, where: tuple[str, int], is
     assert callable(is_answer)
     try:
         async with asyncio.timeout(PATIENCE):
-            await loop.sock_sendto(sock, data, where)
+            sock.connect(where)  # nobody else's answer counts, and a port that is closed says so
+            await loop.sock_sendall(sock, data)
             while not is_answer(await loop.sock_recv(sock, 2048)):
                 pass
     except TimeoutError:

@@ -1,8 +1,8 @@
 """Under load, with clients coming and going: counters agree with the kernel's, nothing is left of who has gone, memory
 is flat, and a real Prometheus has data for every panel of the dashboard.
 
-Thirty seconds in `make test`; `make soak` takes ten minutes (VPNRS_SOAK_SECONDS). One run serves all of these tests, so
-they share a worker.
+Half a minute in `make test`, two thirds of it under load; `make soak` takes ten minutes (VPNRS_SOAK_SECONDS). One run
+serves all of these tests, so they share a worker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.soak.world import Soak
 from vpnrs_core.testkit.netns import unavailable
 from vpnrs_core.testkit.tunnel import TunnelNet
 
-SECONDS = float(os.environ.get("VPNRS_SOAK_SECONDS", "30"))
+SECONDS = float(os.environ.get("VPNRS_SOAK_SECONDS", "20"))
 # Where to keep what Prometheus said of every panel, for docs/plots.py.
 KEEP = os.environ.get("VPNRS_SOAK_KEEP")
 
@@ -101,8 +101,13 @@ def test_no_packet_is_unaccounted_for(soak):
 
 
 def test_both_ends_of_a_link_agree(soak):
-    client, _ = soak.settled(2)
-    server, _ = soak.settled(None)
+    for _ in range(20):
+        client, _ = soak.settled(2)
+        server, _ = soak.settled(None)
+        if (
+            soak.net.clients[2].status()["egress"]["packets"] == client["egress"]["packets"]
+        ):  # else it sent something in between
+            break
     (session,) = [s for s in server["server"]["sessions"] if s["id"] == client["client"]["session"]["id"]]
     lost = client["client"]["session"]["links"][0]["facts"]["packets_lost"]
     sent, arrived = client["egress"]["packets"], session["ingress"]["packets"]

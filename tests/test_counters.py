@@ -151,3 +151,26 @@ def test_a_unit_is_the_end_of_the_name():
     with pytest.raises(ValueError, match="must end so"):
         Registry().gauge("p", "queue", "help", unit="bytes")
     assert Registry().gauge("p", "queue_bytes", "help", unit="bytes").name == "vpnrs_p_queue_bytes"
+
+
+def test_two_metrics_never_have_the_same_series():
+    registry = Registry()
+    registry.counter("p", "requests", "")
+    registry.histogram("p", "wait_seconds", "", [1.0])
+    for declare in (
+        lambda: registry.counter("p", "requests_total", ""),
+        lambda: registry.gauge("p", "requests_total", ""),
+        lambda: registry.gauge("p", "wait_seconds_count", ""),
+        lambda: registry.counter("p", "wait_seconds_bucket", ""),
+    ):
+        with pytest.raises(ValueError, match="twice"):
+            declare()
+    assert registry.counter("p", "answers_total", "").name == "vpnrs_p_answers"
+
+
+def test_what_no_reader_could_write_down_is_refused_where_it_is_said():
+    registry = Registry()
+    with pytest.raises(TypeError, match="label values are text, got 404"):
+        registry.counter("p", "answers", "", ["code"]).add(1, 404)
+    with pytest.raises(TypeError, match="is a number, got '7'"):
+        registry.gauge("p", "size", "").set("7")

@@ -36,6 +36,10 @@ CORE_REASONS: Mapping[str, str] = {
     "tun_write": "the kernel refused the packet at the TUN",
 }
 
+# What the series of a metric are called in OpenMetrics, behind its name.
+_COUNTER = ("", "_total", "_created")
+_HISTOGRAM = ("", "_bucket", "_count", "_sum", "_created")
+
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -161,7 +165,8 @@ class Metric:
         self._values: dict[tuple[str, ...], float] = {} if labels else {(): 0}
 
     def add(self, n: float = 1, *labels: str) -> None:
-        """Add to the value with these label values, in the order in which the names were declared."""
+        """Add to the value with these label values, in the order in which the names were declared. TypeError for what
+        is no number, or no text: whoever reads could not write it down."""
         key = self._key(labels)
         self._values[key] = self._values.get(key, 0) + n
 
@@ -176,6 +181,9 @@ class Metric:
     def _key(self, labels: tuple[str, ...]) -> tuple[str, ...]:
         if len(labels) != len(self.labels):
             raise ValueError(f"{self.name} has the labels {list(self.labels)}, got the values {list(labels)}")
+        for value in labels:
+            if not isinstance(value, str):
+                raise TypeError(f"{self.name}: label values are text, got {value!r}")
         if labels not in self._values and len(self._values) >= self.MAX_SERIES:
             return ("other",) * len(labels)
         return labels
@@ -194,6 +202,8 @@ class GaugeMetric(Metric):
     """A number that goes up and down."""
 
     def set(self, value: float, *labels: str) -> None:
+        if not isinstance(value, int | float):
+            raise TypeError(f"{self.name} is a number, got {value!r}")
         self._values[self._key(labels)] = value
 
 
@@ -228,11 +238,14 @@ class Registry:
     def __init__(self) -> None:
         self._metrics: dict[str, Metric | HistogramMetric] = {}
         self._sources: list[Callable[[], Iterable[Sample]]] = []
+        self._series: set[str] = set()
         self._closed = False
 
     def counter(self, plugin: str, name: str, help: str, labels: Sequence[str] = (), unit: str = "") -> CounterMetric:
-        """Declare `vpnrs_<plugin>_<name>`. ValueError for bad or repeated names, and after `close`."""
-        metric = CounterMetric(self._claim(plugin, name, labels, unit), "counter", help, labels, unit)
+        """Declare `vpnrs_<plugin>_<name>`, a `_total` at its end left away. ValueError for bad or repeated names, also
+        for one that another metric's series have, and after `close`."""
+        name = name.removesuffix("_total")
+        metric = CounterMetric(self._claim(plugin, name, labels, unit, _COUNTER), "counter", help, labels, unit)
         self._metrics[metric.name] = metric
         return metric
 
@@ -246,7 +259,7 @@ class Registry:
         self, plugin: str, name: str, help: str, bounds: Sequence[float], unit: str = "seconds"
     ) -> HistogramMetric:
         """As `counter`, for a distribution."""
-        metric = HistogramMetric(self._claim(plugin, name, (), unit), help, bounds, unit)
+        metric = HistogramMetric(self._claim(plugin, name, (), unit, _HISTOGRAM), help, bounds, unit)
         self._metrics[metric.name] = metric
         return metric
 
@@ -265,7 +278,7 @@ class Registry:
             found.extend(metric.samples())
         return found
 
-    def _claim(self, plugin: str, name: str, labels: Sequence[str], unit: str) -> str:
+    def _claim(self, plugin: str, name: str, labels: Sequence[str], unit: str, suffixes: Sequence[str] = ("",)) -> str:
         if self._closed:
             raise ValueError(f"counter {name!r} of plugin {plugin} was declared after loading had ended")
         for word in (name, *labels):
@@ -276,6 +289,8 @@ class Registry:
         if unit and not name.endswith(unit):
             raise ValueError(f"counter {name!r} of plugin {plugin} is in {unit}: its name must end so")
         full = f"vpnrs_{plugin.replace('-', '_')}_{name}"
-        if full in self._metrics:
-            raise ValueError(f"counter {full!r} is declared twice")
+        series = {full + suffix for suffix in suffixes}
+        if taken := series & self._series:
+            raise ValueError(f"counter {min(taken)!r} is declared twice")
+        self._series |= series
         return full

@@ -43,7 +43,12 @@ async def fail(request: Echo) -> Echo:
     raise KeyError("oops")
 
 
+async def half(request: Echo) -> Echo:
+    return Echo(text="eve\udcff")
+
+
 HANDLERS = {
+    "core.half": ControlRequest("half", Echo, half, reads_only=True),
     "core.echo": ControlRequest("echo", Echo, echo, reads_only=True),
     "core.set": ControlRequest("set", Echo, echo, reads_only=False),
     "core.refuse": ControlRequest("refuse", Echo, refuse, reads_only=True),
@@ -89,6 +94,11 @@ async def test_a_large_answer_comes_whole(sockets: LocalSockets) -> None:
     text = "x" * 900_000
     with LocalClient() as client:
         assert await in_thread(lambda: client.call("core.echo", text=text)) == {"text": text}
+
+
+async def test_text_that_utf_8_cannot_say_is_answered_all_the_same(sockets: LocalSockets) -> None:
+    with LocalClient() as client:
+        assert await in_thread(lambda: client.call("core.half")) == {"text": "eve\udcff"}
 
 
 async def test_commands_go_to_the_control_socket_only(sockets: LocalSockets) -> None:

@@ -109,6 +109,24 @@ async def test_a_unix_socket_is_for_owner_and_group_and_goes_with_the_endpoint(s
     assert not path.exists()
 
 
+async def test_a_socket_that_somebody_listens_on_is_left_to_him(serve, tmp_path):
+    path = tmp_path / "metrics.sock"
+    await serve(None, path)
+    with pytest.raises(HostError, match="is another program's"):
+        await serve(None, path)
+    assert (await asyncio.to_thread(ask, UnixConnection(path)))[0] == 200
+
+
+async def test_who_asks_slowly_loses_his_answer_and_nobody_waits_for_him(serve):
+    endpoint = await serve(patience=0.3)
+    with socket.socket() as slow:
+        await asyncio.to_thread(slow.connect, ("127.0.0.1", endpoint.port))
+        slow.sendall(b"GET /met")
+        assert (await get(endpoint))[0] == 200
+        slow.settimeout(10)
+        assert await asyncio.to_thread(slow.recv, 1) == b""
+
+
 async def test_who_says_nothing_is_let_go_and_who_is_one_too_many_is_told(serve):
     endpoint = await serve(patience=0.3)
     idle = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(MOST_CLIENTS)]

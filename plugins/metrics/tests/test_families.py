@@ -135,3 +135,33 @@ async def test_a_principals_name_cannot_break_the_text():
     name = 'a"\n# TYPE x counter\\'
     _, found = await scrape(World([session(1, name)]))
     assert found["vpnrs_session_active", (("principal", name), ("session", "s1"))] == 1
+
+
+async def test_a_plugin_that_uses_a_name_of_the_core_costs_nobody_the_scrape():
+    """Plugins called `session`, `pool` and `ingress`, whose metrics are of another kind or have other labels."""
+    world = World([session(1, "alice")])
+    world.counters.gauge("session", "active", "mine").set(7)
+    world.counters.counter("pool", "leased", "mine").add(7)
+    world.counters.gauge("ingress", "bytes", "mine", ["way"]).set(7, "up")
+    world.counters.counter("mine", "sound", "mine").add(7)
+    text, found = await scrape(world)
+    names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(names) == len(set(names))
+    assert found["vpnrs_pool_leased", (("pool", "10.77.0.0/24"),)] == 2
+    assert found["vpnrs_ingress_bytes_total", ()] == 7
+    assert found["vpnrs_mine_sound_total", ()] == 7
+
+
+async def test_text_that_utf_8_cannot_say_costs_nobody_the_scrape():
+    world = World([session(1, "eve\udcff"), session(2, "alice")])
+    world.counters.counter("p", "seen", "", ["who"]).add(1, "caf\u00e9\ud800")
+    _, found = await scrape(world)
+    assert found["vpnrs_session_active", (("principal", "eve?"), ("session", "s1"))] == 1
+    assert found["vpnrs_session_active", (("principal", "alice"), ("session", "s2"))] == 1
+    assert found["vpnrs_p_seen_total", (("who", "caf\u00e9?"),)] == 1
+
+
+async def test_a_name_of_a_thousand_characters_is_a_label_like_another():
+    name = "n\u00e4 " * 333
+    _, found = await scrape(World([session(1, name)]))
+    assert found["vpnrs_session_active", (("principal", name), ("session", "s1"))] == 1

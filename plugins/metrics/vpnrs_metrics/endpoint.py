@@ -111,11 +111,24 @@ class Endpoint:
         return response(status, body) + body
 
 
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
+        try:
+            asking.connect(str(path))
+        except BlockingIOError:
+            return True  # its queue is full
+        except OSError:
+            return False
+        return True
+
+
 def _bound(path: Path) -> socket.socket:
     """A Unix socket with mode 0660. One that a crash left may go; anything else at that place is somebody's."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise HostError(f"[plugins.metrics] socket: {path} exists and is no socket")
+        if _answers(path):
+            raise HostError(f"[plugins.metrics] socket: {path} is another program's, which listens there")
         path.unlink()
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -11,7 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
 from vpnrs_core.interfaces import Context, Sample
-from vpnrs_metrics.families import families, session_families
+from vpnrs_metrics.families import distinct, families, session_families
 
 SCRAPE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -29,9 +30,9 @@ class _Read:
         self._samples, self._sessions, self._most = samples, sessions, most
 
     def collect(self) -> Iterator[Metric]:
-        yield from families(self._samples)
-        if self._sessions is not None:
-            yield from session_families(self._sessions, self._most)
+        sessions = () if self._sessions is None else session_families(self._sessions, self._most)
+        # A plugin may be called `session`.
+        yield from distinct(chain(families(self._samples), sessions))
 
 
 def _written(encode: Encode, read: _Read) -> bytes:

@@ -25,14 +25,27 @@ _OWNER = ("session", "principal")
 
 
 def families(samples: Iterable[Sample]) -> Iterator[Metric]:
-    """One family for each name, in the order in which the names first came."""
-    found: dict[str, Metric] = {}
+    """One family for each name, in the order in which the names first came. The first of a name says what it is: the
+    core's come first, and a sample of another kind, or with other labels, is left out, for a scraper would refuse all
+    of them."""
+    found: dict[str, tuple[tuple[object, ...], Metric]] = {}
     for sample in samples:
-        family = found.get(sample.name)
-        if family is None:
-            family = found[sample.name] = _family(sample)
-        _add(family, sample)
-    yield from found.values()
+        what = (sample.kind, sample.unit, *sample.labels)
+        known = found.get(sample.name)
+        if known is None:
+            known = found[sample.name] = what, _family(sample)
+        if known[0] == what:
+            _add(known[1], sample)
+    yield from (family for _, family in found.values())
+
+
+def distinct(found: Iterable[Metric]) -> Iterator[Metric]:
+    """Without families whose name another one has already."""
+    names: set[str] = set()
+    for family in found:
+        if family.name not in names:
+            names.add(family.name)
+            yield family
 
 
 def _family(sample: Sample) -> Metric:
@@ -47,12 +60,12 @@ def _family(sample: Sample) -> Metric:
 
 def _add(family: Metric, sample: Sample) -> None:
     if isinstance(family, InfoMetricFamily):
-        family.add_metric((), dict(sample.labels))
+        family.add_metric((), {name: _text(value) for name, value in sample.labels.items()})
     elif isinstance(family, HistogramMetricFamily):
         buckets = [("+Inf" if bound == inf else str(float(bound)), count) for bound, count in sample.buckets]
-        family.add_metric(tuple(sample.labels.values()), buckets, sample.value)
+        family.add_metric(tuple(map(_text, sample.labels.values())), buckets, sample.value)
     elif isinstance(family, CounterMetricFamily | GaugeMetricFamily):
-        family.add_metric(tuple(sample.labels.values()), sample.value)
+        family.add_metric(tuple(map(_text, sample.labels.values())), sample.value)
 
 
 def session_families(sessions: Sequence[Mapping[str, Any]], most: int) -> Iterator[Metric]:
@@ -111,4 +124,9 @@ def _session_gauges(sessions: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
 
 
 def _owner(session: Mapping[str, Any]) -> tuple[str, str]:
-    return session["id"], session["principal"]
+    return session["id"], _text(session["principal"])
+
+
+def _text(value: str) -> str:
+    """What UTF-8 cannot say, half a surrogate, must not cost the whole scrape."""
+    return value if value.isascii() else value.encode(errors="replace").decode()

@@ -11,7 +11,9 @@ Prints one JSON object: how many steps there were, and what was found wrong.
 """
 
 import asyncio
+import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -115,7 +117,7 @@ def move_back():
         ipr.route("replace", dst="default", gateway="10.203.1.2")
 
 
-def state(directory):
+def state(resolv_conf, run):
     """What must be as it was, one text an object."""
     found = []
     with IPRoute() as ipr:
@@ -123,8 +125,8 @@ def state(directory):
             found += [repr(_steady(message)) for message in dump()]
     found += nft.run_nft("list ruleset").splitlines()
     found += [f"{key} = {changes.read_sysctl(key)}" for pattern in SYSCTLS for key in changes.list_sysctls(pattern)]
-    found.append((directory / "resolv.conf").read_text())
-    return sorted([*found, *map(str, (directory / "run").rglob("*"))])
+    found.append(resolv_conf.read_text())
+    return sorted([*found, *map(str, run.rglob("*"))])
 
 
 def _steady(value):
@@ -149,6 +151,16 @@ def fork(work):
     return pid
 
 
+def reap():
+    """Wait for a life and its guard, whose parent we are then → their ends by pid."""
+    codes = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.wait()
+            codes[pid] = status
+    return codes
+
+
 def live(number, with_guard):
     steps = Steps()
     rundir = RunDir.claim("faults")
@@ -166,9 +178,9 @@ def live(number, with_guard):
     print(steps.count, flush=True)
 
 
-def start_again():
+def start_again(instance):
     async def recovering():
-        with RunDir.claim("faults") as rundir:
+        with RunDir.claim(instance) as rundir:
             setup = await HostSetup.open(rundir)
             await setup.close()
 
@@ -186,24 +198,20 @@ def main():
     dns.shutil = type("Nothing", (), {"which": staticmethod(lambda name: None)})
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     move_back()
-    before, wrong, number = state(directory), [], 0
+    gc.freeze()
+    gc.disable()
+    before, wrong, number = state(dns.RESOLV_CONF, directory / "run"), [], 0
     while True:
         number += each
         pid = fork(lambda number=number: live(number, how == "guard"))
-        codes = {}
-        while True:  # the life, and its guard, whose parent we are then
-            try:
-                ended, status = os.wait()
-            except ChildProcessError:
-                break
-            codes[ended] = status
+        codes = reap()
         move_back()
         complete = codes[pid] == 0
         if not complete and not os.WIFSIGNALED(codes[pid]):
             wrong.append(f"step {number}: the life failed by itself")
         if how == "start" and not complete:
-            os.waitpid(fork(start_again), 0)
-        after = state(directory)
+            os.waitpid(fork(lambda: start_again("faults")), 0)
+        after = state(dns.RESOLV_CONF, directory / "run")
         wrong += [f"step {number}: - {text}" for text in before if text not in after]
         wrong += [f"step {number}: + {text}" for text in after if text not in before]
         if complete or len(wrong) > 20:

@@ -8,8 +8,11 @@ The client dials 10.200.0.1 (or fd00:200:0::1) all the time, by its other uplink
 everything routed into the tunnel.
 """
 
+import os
 import signal
+import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -33,12 +36,40 @@ def two_uplinks(tunnel, underlay=4, **client):
     return net
 
 
-def back(net, since):
-    """Seconds until both families pass again."""
-    for address in (SERVER4, SERVER6):
-        while net.client_ns[0].run("ping", "-c1", "-W1", "-q", address, check=False).returncode:
-            assert time.monotonic() - since < 15, net.client.log
-    return time.monotonic() - since
+class Back:
+    """From here on: when do both families pass again? `within` 3 s, as docs/host.md promises, less the time that this
+    machine gave the processors to others although client, server or test were ready to run."""
+
+    def __init__(self, net):
+        self.net, self.began = net, time.monotonic()
+        self.ready = self.waited()
+
+    def waited(self):
+        """Seconds, /proc/<pid>/schedstat."""
+        pids = (os.getpid(), self.net.client.pid, self.net.server.pid)
+        return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in pids) / 1e9
+
+    def within(self, bound=3.0):
+        for address in (SERVER4, SERVER6):
+            while not self.answers(address):
+                assert time.monotonic() - self.began < 30, self.net.client.log
+        took, stolen = time.monotonic() - self.began, self.waited() - self.ready
+        assert took - stolen < bound, f"{took:.2f} s, {stolen:.2f} s of it for others\n{self.net.client.log}"
+
+    def answers(self, address):
+        """Nobody listens: it is the other side's kernel that refuses."""
+        with (
+            self.net.client_ns[0].entered(),
+            socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as to,
+        ):
+            to.settimeout(0.1)
+            try:
+                to.connect((address, 9))
+            except ConnectionRefusedError:
+                return True
+            except OSError:
+                time.sleep(0.01)
+            return False
 
 
 def link(net, interface, state):
@@ -56,10 +87,10 @@ def restore(net, interface, *networks):
 def test_the_tunnel_follows_its_host_from_uplink_to_uplink(tunnel, underlay):
     net = two_uplinks(tunnel, underlay).up()
     first = net.client.status()["client"]["session"]
-    took = []
     for gone, other in (("server", "server-2"), ("server-2", "server")):
+        soon = Back(net)
         link(net, gone, "down")
-        took.append(back(net, time.monotonic()))
+        soon.within()
         pins = net.client_ns[0].run("ip", f"-{underlay}", "route", "show", "proto", "157").stdout
         target = "10.200.0.1" if underlay == 4 else "fd00:200::1"
         (pin,) = (line for line in pins.splitlines() if line.startswith(target))
@@ -67,12 +98,11 @@ def test_the_tunnel_follows_its_host_from_uplink_to_uplink(tunnel, underlay):
         ipv6 = "fd00:200::2/64" if gone == "server" else "fd00:202::2/64"
         restore(net, gone, ipv6)
         if gone == "server":
-            took.append(back(net, time.monotonic()))
+            Back(net).within()
             net.client_ns[0].run("ip", "route", "replace", "default", "via", "10.202.0.1", "metric", "900")
     session = net.client.status()["client"]["session"]
     assert session["id"] == first["id"]
     assert session["addresses"] == first["addresses"]
-    print(f"back after {', '.join(f'{seconds:.2f}' for seconds in took)} s")
     restore(net, "server", "fd00:200::2/64")
     for version, via in ((4, "10.202.0.1"), (6, "fd00:202::1")):
         net.client_ns[0].run("ip", f"-{version}", "route", "replace", "default", "via", via, "metric", "900")
@@ -85,7 +115,7 @@ def test_without_any_uplink_nothing_of_the_transport_enters_the_tunnel(tunnel):
     net.client.start()
     await_closed(net)
     net.client.wait_state("connected")
-    back(net, time.monotonic())
+    Back(net).within()
     before = net.client.status()["client"]["session"]["egress"]["packets"]
     for interface in ("server", "server-2"):
         link(net, interface, "down")
@@ -96,10 +126,10 @@ def test_without_any_uplink_nothing_of_the_transport_enters_the_tunnel(tunnel):
     assert egress - before < 20, "its own packets would be carried in ever more of them"
     for interface, network in (("server", "fd00:200::2/64"), ("server-2", "fd00:202::2/64")):
         restore(net, interface, network)
-    since = time.monotonic()
+    soon = Back(net)
     for version, via in ((4, "10.202.0.1"), (6, "fd00:202::1")):
         net.client_ns[0].run("ip", f"-{version}", "route", "replace", "default", "via", via, "metric", "900")
-    print(f"back after {back(net, since):.2f} s")
+    soon.within()
     ends_in_every_way(net)
 
 
@@ -110,9 +140,9 @@ def test_a_process_that_was_suspended_is_back_at_once_with_its_session(tunnel):
     first = net.client.status()["client"]["session"]["id"]
     net.client.signal(signal.SIGSTOP)
     net.server.wait_for("parked", lambda s: s["server"]["sessions"][0]["state"] == "parked", 10)
-    since = time.monotonic()
+    soon = Back(net)
     net.client.signal(signal.SIGCONT)
-    print(f"back after {back(net, since):.2f} s")
+    soon.within()
     assert net.client.status()["client"]["session"]["id"] == first
 
 

@@ -7,7 +7,7 @@ from acting_stage import PeerSide, TunSide, forward_all
 
 from vpnrs_core.interfaces import Direction
 from vpnrs_core.packet.packet import Packet
-from vpnrs_core.testkit.packets import udp
+from vpnrs_core.testkit.packets import super_tcp, udp
 
 FAR, MINE, OTHER = "198.51.100.7", "10.0.0.2", "10.0.0.3"
 
@@ -143,3 +143,39 @@ def test_a_tap_ends_with_its_session(tapped):
     bench.pipeline.tap(bench.b.session.id, lambda *_: None)
     bench.pipeline.ingress(bench.b, [Packet.of(udp(OTHER, FAR, b"x"))], 0.0)
     assert seen == []
+
+
+def test_no_packet_is_lost_or_reordered_by_a_tap(make_bench):
+    """The same traffic, dropped, held, answered, doubled and cut by its stages, with a tap and without one."""
+
+    def act(direction, batch, out, now):
+        for number, packet in enumerate(batch):
+            match (number + len(packet.data)) % 5:
+                case 0:
+                    out.drop(packet, "no_route")
+                case 1:
+                    out.forward(packet, packet, Packet.of(packet.data))
+                case 2 if direction is Direction.INGRESS:
+                    out.reply(packet, Packet.of(udp(FAR, MINE, b"answer")))
+                case _:
+                    out.forward(packet)
+
+    def run(tap):
+        bench = make_bench(TunSide(act, "near", 1), PeerSide(act, "far", 2))
+        seen = []
+        if tap:
+            bench.pipeline.tap(bench.a.session.id, lambda point, direction, packet, reason: seen.append(point))
+        for turn in range(40):
+            sizes = range(turn, turn + 30)
+            bench.pipeline.egress([Packet.of(udp(FAR, (MINE, OTHER)[n % 2], bytes([turn, n]) * n)) for n in sizes], 0.0)
+            bench.pipeline.egress([super_tcp(FAR, MINE, bytes([turn]) * 9000, 1300)], 0.0)
+            bench.pipeline.ingress(bench.a, [Packet.of(udp(MINE, FAR, bytes([turn, n]) * n)) for n in sizes], 0.0)
+        left = bench.tun(), bench.queued(bench.a), bench.queued(bench.b)
+        return (*left, bench.drops.nonzero(), bench.a.counters.as_dict(), bench.failures), seen
+
+    without, nothing = run(tap=False)
+    with_, seen = run(tap=True)
+    assert with_ == without
+    assert len(seen) > 1000
+    assert not nothing
+    assert all(without[:5])

@@ -12,13 +12,16 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from vpnrs_core.counters import Registry
 from vpnrs_core.engine.bus import EventBus
+from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.logs import LOGGER
 from vpnrs_core.events import Event
 from vpnrs_core.interfaces import (
     Address,
     Counter,
+    Direction,
     Gauge,
     Histogram,
+    Packet,
     Sample,
     Seconds,
     Seen,
@@ -38,6 +41,8 @@ class InstanceView(Protocol):
     def name(self) -> str: ...
     @property
     def bus(self) -> EventBus: ...
+    @property
+    def reporter(self) -> FailureReporter: ...
     @property
     def counters(self) -> Registry: ...
     def path(self, relative: str) -> Path: ...
@@ -111,7 +116,21 @@ class PluginContext:
         return await self._instance.control(name, request, by=f"{self._plugin}:{by}", write=write)
 
     def tap(self, session: str, seen: Seen) -> Callable[[], None]:
-        return self._instance.tap(session, seen)
+        ended = False
+
+        def contained(point: str, direction: Direction, packet: Packet | None, reason: str) -> None:
+            nonlocal ended
+            if ended:
+                return
+            try:
+                seen(point, direction, packet, reason)
+            except Exception as exc:
+                ended = True
+                end()
+                self._instance.reporter.report(self._plugin, "tap", exc, self._loop.time())
+
+        end = self._instance.tap(session, contained)
+        return end
 
     def path(self, relative: str) -> str:
         return str(self._instance.path(relative))

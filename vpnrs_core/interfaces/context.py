@@ -96,8 +96,8 @@ class Context(Protocol):
     def tap(self, session: str, seen: Seen) -> Callable[[], None]:
         """Show every packet of this session, by id, at each point of the pipeline: `link`, `tun`, `queue`,
         `before:<plugin>` and `after:<plugin>` of each stage, and where one is dropped → what ends it. It ends with the
-        session at the latest. ConfigError: no such session, or a tap is in already. `seen` runs in the packet's turn,
-        and must not raise."""
+        session at the latest. ConfigError: no such session, or a tap is in already. `seen` runs in the packet's turn;
+        the tap of one that raises ends, and the packet goes on."""
 
     def path(self, relative: str) -> str:
         """A path of the configuration, relative to its file's folder, made absolute."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 
 import pytest
 from scapy.utils import RawPcapNgReader
+from vpnrs_trace.commands import _capture
 from vpnrs_trace.decode import decoder, plain
 from vpnrs_trace.pcapng import PcapNg
 
@@ -69,3 +71,20 @@ def test_without_scapy_it_does_too():
 def test_nothing_that_a_packet_holds_breaks_a_line(data):
     for text in (decoder()(data), plain(data)):
         assert text.isprintable()
+
+
+def test_a_file_is_never_larger_than_it_may_be(tmp_path):
+    path = tmp_path / "x.pcapng"
+    data = PACKETS[0][2]
+    packet = {
+        "at": 1.0, "point": "tun", "direction": "egress", "reason": "", "length": len(data), "segments": 1,
+        "data": base64.b64encode(data).decode(),
+    }  # fmt: skip
+    with path.open("wb") as file:
+        show = _capture(file, "session s1", 65_535, 4096)
+        shown = 0
+        while show(packet):
+            shown += 1
+    assert 4096 - 2 * len(data) - 100 < path.stat().st_size <= 4096
+    with RawPcapNgReader(str(path)) as reader:
+        assert len([reader._read_packet() for _ in range(shown)]) == shown > 10

@@ -60,8 +60,10 @@ def trace(
         count = 0
         try:
             for packet in _packets(client):
+                if not show(packet):
+                    break
                 count += 1
-                if not show(packet) or count == packets:
+                if count == packets:
                     break
         except KeyboardInterrupt:
             pass
@@ -106,21 +108,20 @@ def _capture(file: BinaryIO, who: str, snap: int, most: int) -> Callable[[Mappin
 
     def show(packet: Mapping[str, Any]) -> bool:
         nonlocal size
-        data = base64.b64decode(packet["data"])
-        size += file.write(
-            made.packet(
-                packet["at"],
-                f"{packet['direction']} {packet['point']}",
-                data,
-                packet["length"],
-                _comment(packet),
-                inbound=packet["direction"] == "ingress",
-            )
+        block = made.packet(
+            packet["at"],
+            f"{packet['direction']} {packet['point']}",
+            base64.b64decode(packet["data"]),
+            packet["length"],
+            _comment(packet),
+            inbound=packet["direction"] == "ingress",
         )
+        if size + len(block) > most:
+            click.echo(f"the next packet would make the file larger than {most} bytes", err=True)
+            return False
+        size += file.write(block)
         file.flush()
-        if size >= most:
-            click.echo(f"the file has reached {most} bytes", err=True)
-        return size < most
+        return True
 
     return show
 

@@ -13,7 +13,8 @@ from vpnrs_core.interfaces import Context, ControlRequest, Direction, Packet, Se
 from vpnrs_trace.config import TraceConfig
 from vpnrs_trace.recorder import Recorder
 
-_ANSWER_BYTES = 4 << 20
+# Little: packets wait while it is made into JSON.
+_ANSWER_BYTES = 1 << 20
 
 
 class Start(pydantic.BaseModel):

@@ -26,7 +26,7 @@ demo: $(READY) host
 
 # Most of the time tests wait, so there are more workers than cores. Those that disturb each other share an xdist_group,
 # and so a worker.
-test: $(READY) host $(BIN)/promtool
+test: $(READY) host $(BIN)/promtool $(VENV)/resolvers
 	$(BIN)/python -m pytest -n 4 --dist loadgroup $(TESTS)
 
 # Ten minutes under load, with a real Prometheus; its short form is a test. SECONDS=60 RATE=10 for another.
@@ -76,6 +76,20 @@ $(BIN)/promtool: | $(READY)
 		dpkg-deb -x prometheus_*.deb . ) >/dev/null 2>&1 && \
 		cp "$$place"/usr/bin/prometheus "$$place"/usr/bin/promtool $(BIN)/ || \
 		echo "Debian's prometheus could not be had: the tests that need it skip" >&2; \
+		rm -rf "$$place"; \
+	fi
+
+# Debian's resolvers for tests, not installed either: they would take this machine's resolv.conf over.
+$(VENV)/resolvers: | $(READY)
+	@if command -v apt-get dpkg-deb >/dev/null 2>&1; then \
+		echo "unpacking Debian's resolvers into $(VENV)"; \
+		place=$$(mktemp -d) && chmod 755 "$$place" && ( cd "$$place" && mkdir new && \
+		fits="systemd-resolved=$$(dpkg-query -W -f '$${Version}' systemd)"; \
+		get() { apt-get download -qq openresolv resolvconf "$$@"; }; \
+		{ get "$$fits" || { apt-get update -qq && { get "$$fits" || get; }; }; } && \
+		for deb in *.deb; do dpkg-deb -x "$$deb" "new/$${deb%%_*}" || exit 1; done ) >/dev/null 2>&1 && \
+		cp -r "$$place/new" $@ || \
+		echo "Debian's resolvers could not be had: the tests that need them skip" >&2; \
 		rm -rf "$$place"; \
 	fi
 

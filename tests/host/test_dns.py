@@ -1,7 +1,7 @@
 """DNS servers of a tunnel: which way they are put in place, and that they come out again exactly.
 
-systemd-resolved and resolvconf are programs that record what they are asked: the real ones need a bus, or would change
-this machine. tests/netns/test_dns.py resolves names by the real resolver of the C library.
+systemd-resolved and resolvconf are programs that record what they are asked; test_resolvers.py has the real ones, and
+tests/netns/test_dns.py resolves names by the real resolver of the C library.
 """
 
 import asyncio

@@ -23,6 +23,9 @@ RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _RESOLVED: Final = "/run/systemd/resolve/"
 # Where systemd-resolved listens: a resolv.conf that names it asks it, however the file came about.
 _STUBS: Final = ("127.0.0.53", "127.0.0.54")
+# What only Debian's resolvconf has, and the file that it writes.
+_DEBIANS: Final = Path("/etc/resolvconf/update.d/libc")
+_DEBIANS_FILE: Final = "/run/resolvconf/resolv.conf"
 _SECONDS: Final = 10.0
 
 
@@ -147,8 +150,7 @@ def dns_change(
             f"for all names, not for {', '.join(domains)} alone; systemd-resolved can ('apt-get install "
             "systemd-resolved')"
         )
-    command = shutil.which("resolvconf")
-    if command is not None and Path(command).resolve().name != "resolvectl":
+    if has_resolvconf():
         return ResolvconfDns(f"tun.{interface}", texts), warning
     # Where it is a link, what it leads to: a link to nowhere is not ours to take away.
     path = os.path.realpath(RESOLV_CONF)
@@ -186,6 +188,15 @@ def asks_resolved() -> bool:
         return True
     lines = map(str.split, (_read(str(RESOLV_CONF)) or "").splitlines())
     return any(line[:1] == ["nameserver"] and line[1:2] and line[1] in _STUBS for line in lines)
+
+
+def has_resolvconf() -> bool:
+    """Whether what a resolvconf is told ends up in the file. One that is resolvectl in disguise counts as none; so does
+    Debian's, where the file is not its own: it takes servers all the same, and nobody asks them."""
+    command = shutil.which("resolvconf")
+    if command is None or os.path.basename(os.path.realpath(command)) == "resolvectl":
+        return False
+    return not _DEBIANS.exists() or os.path.realpath(RESOLV_CONF) == _DEBIANS_FILE
 
 
 def _content(path: str) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from vpnrs_core.errors import HostError
 from vpnrs_core.host import nft, tun
 from vpnrs_core.host.changes import list_sysctls, read_sysctl
-from vpnrs_core.host.dns import RESOLV_CONF, asks_resolved
+from vpnrs_core.host.dns import RESOLV_CONF, asks_resolved, has_resolvconf
 from vpnrs_core.host.leftovers import Leftover, leftovers
 from vpnrs_core.host.netlink import HostAddress, HostLink, HostRoute, Netlink
 from vpnrs_core.host.preflight import CAP_NET_ADMIN, effective_capabilities
@@ -118,6 +118,6 @@ def _forward_drops() -> list[str]:
 def _dns() -> str:
     if asks_resolved():
         return "systemd-resolved" if shutil.which("resolvectl") else ""
-    if shutil.which("resolvconf"):
+    if has_resolvconf():
         return "resolvconf"
     return str(RESOLV_CONF) if os.access(RESOLV_CONF, os.W_OK) else ""

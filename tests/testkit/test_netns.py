@@ -85,7 +85,7 @@ def test_this_process_may_enter_and_is_back_afterwards(netns):
         ("ip rule add priority 99 lookup 99", "rules4"),
         ("ip -6 rule add priority 99 lookup 99", "rules6"),
         ("nft add table inet vt", "nft"),
-        ("sysctl -q -w net.ipv4.ip_forward=1", "sysctl"),
+        ("sysctl -q -w net.ipv4.ip_forward=1", "files"),
     ],
 )
 def test_a_snapshot_sees_what_was_left_behind(netns, command, section):

@@ -101,7 +101,7 @@ async def test_a_stage_that_raises_on_the_first_packet_loses_that_one(bad: Bad, 
         assert "KeyError: 'first' (" in failed.error
         assert "vpnrs_bad_one.py:" in failed.error
         assert pair.server.drops.nonzero() == {"stage_error": 1}
-        assert pair.server.status()["plugins"][-1] == {"name": "bad", "version": "1", "failures": 1}
+        assert (await pair.server.status()).plugins[-1].model_dump() == {"name": "bad", "version": "1", "failures": 1}
 
 
 def test_a_stage_that_raises_on_the_millionth_packet_loses_what_came_with_it() -> None:
@@ -359,7 +359,7 @@ async def test_a_codec_that_fails_loses_packets_under_its_plugins_name(bad: Bad,
         failed = await pair.client.until(PluginFailed)
         assert failed.plugin == "bad"
         assert "RuntimeError: no codec (" in failed.error
-        assert {row["name"]: row["failures"] for row in pair.client.status()["plugins"]}["bad"] == 1
+        assert {row.name: row.failures for row in (await pair.client.status()).plugins}["bad"] == 1
         assert pair.client.drops.nonzero() == {"plugin_error": 1}
 
 

@@ -84,6 +84,7 @@ async def dial():
                 QuicConfig(), {"aioquic": AioquicEngine()}, ServerIdentity(server_pin=pin_of(PAIR.certificate))
             )
             stack.push_async_callback(transport.close)
+            transport.dial_seconds = 20.0
             connection = await transport.dial(server.listener.where, ["a"])
             quiet = Quiet()
             connection.listen(quiet)

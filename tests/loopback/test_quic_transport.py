@@ -43,7 +43,7 @@ async def test_a_name_is_dialled(world):
 
 
 async def test_nobody_there_is_a_clear_end(world, monkeypatch):
-    monkeypatch.setattr(transport_module, "DIAL_SECONDS", 0.2)
+    monkeypatch.setattr(World, "dial_seconds", 0.2)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         with pytest.raises(PeerError, match="no answer within"):
@@ -51,7 +51,7 @@ async def test_nobody_there_is_a_clear_end(world, monkeypatch):
 
 
 async def test_the_next_address_is_tried_when_one_is_silent(world, monkeypatch):
-    monkeypatch.setattr(transport_module, "DIAL_SECONDS", 0.5)
+    monkeypatch.setattr(World, "dial_seconds", 0.5)
     listener = await world.listen()
     host, _, port = listener.where.rpartition(":")
     silent = (socket.AF_INET, ("127.0.0.9", int(port)))

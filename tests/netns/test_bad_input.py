@@ -17,7 +17,7 @@ from vpnrs_core.testkit.tunnel import BEHIND4
 CONFIG, PLUGIN, HOST = 2, 3, 4
 
 
-def refused(net, instance, code, *words, start=(), wait=10):
+def refused(net, instance, code, *words, start=(), wait=30):
     """Start; it must end with `code` and one line that has all the words. Nothing may be left."""
     instance.start(*start)
     assert instance.wait(wait) == code, instance.log

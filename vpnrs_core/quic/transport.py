@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from vpnrs_core.errors import AuthRejected, ConfigError, HostError, PeerError, PluginError
-from vpnrs_core.interfaces.common import Network
+from vpnrs_core.interfaces.common import Network, Seconds
 from vpnrs_core.interfaces.engine import QuicEngine, QuicSettings, SocketAddress
 from vpnrs_core.interfaces.transport import Connection
 from vpnrs_core.quic.codes import CLOSE_IDENTITY
@@ -27,7 +27,6 @@ from vpnrs_core.quic.settings import QuicConfig, ServerIdentity
 from vpnrs_core.quic.sizes import HANDSHAKE, for_path, small_handshake
 from vpnrs_core.quic.udp import UdpSocket, address_text, bind, join_host_port, path_payload
 
-DIAL_SECONDS = 3.0
 RESOLVE_SECONDS = 5.0
 Target = tuple[socket.AddressFamily, SocketAddress]
 Engines = Mapping[str, QuicEngine] | Callable[[], Mapping[str, QuicEngine]]
@@ -65,6 +64,8 @@ class QuicTransport:
     """interfaces.Transport over any registered QUIC engine."""
 
     NAME: ClassVar[str] = "quic"
+    # Seconds for one address to answer.
+    dial_seconds: Seconds = 3.0
     LACKS: ClassVar[frozenset[Literal["datagrams", "migration", "sockets", "client_certificates", "streams"]]] = (
         frozenset()
     )
@@ -213,13 +214,13 @@ class QuicTransport:
         self._keep(driver)
         connection = driver.connection
         try:
-            async with asyncio.timeout(DIAL_SECONDS):
+            async with asyncio.timeout(self.dial_seconds):
                 await driver.connect(address)
         except TimeoutError:
             connection.close(0, "no answer")
             self._narrow ^= {address[0]}  # the next attempt is made with the other size
             raise PeerError(
-                f"no answer within {DIAL_SECONDS:g} s; is the server running, and UDP port {address[1]} open?"
+                f"no answer within {self.dial_seconds:g} s; is the server running, and UDP port {address[1]} open?"
             ) from None
         except BaseException:
             connection.close(0, "not wanted any more")

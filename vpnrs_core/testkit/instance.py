@@ -27,7 +27,7 @@ from vpnrs_core.testkit.netns import Namespace
 # The command as it is installed beside this interpreter.
 VPNRS = str(Path(sys.executable).with_name("vpnrs"))
 # Seconds for a start, a connect or an end, on a machine that is busy with other tests.
-PATIENCE = 15.0
+PATIENCE = 30.0
 _POLL = 0.02
 
 

@@ -1,5 +1,5 @@
-"""What observing costs: the counters at the TUN per frame, the history per session, and how long packets wait for a
-status and a scrape of many sessions.
+"""What observing costs: the history per session, and how long packets wait for a status and a scrape of many sessions.
+bench.counting has what the counters cost.
 
 python -m bench.observe"""
 
@@ -19,37 +19,14 @@ from typing import Any
 
 from vpnrs_core.counters import FlowCounters
 from vpnrs_core.engine.history import History
-from vpnrs_core.interfaces.tun import TunCounters
 from vpnrs_core.testkit.inprocess import KitInstance, running
 
 SESSIONS = 1000
-FRAMES = 4  # that a wake-up brings of full super-packets
 
 
 def best(act: Callable[[], Any], number: int) -> float:
     """Seconds of one call, the best of five runs."""
     return min(repeat(act, number=number, repeat=5)) / number
-
-
-def tun_counters() -> float:
-    """Of a batch: what reading and writing it adds."""
-    moved = TunCounters()
-    frames = [b""] * FRAMES
-
-    def count() -> None:
-        total = 0
-        for _ in frames:
-            total += 65_000
-        moved.frames_written += len(frames)
-        moved.bytes_written += total - 10 * len(frames)
-        moved.frames_read += len(frames)
-        moved.bytes_read += total - 10 * len(frames)
-
-    def nothing() -> None:
-        for _ in frames:
-            pass
-
-    return best(count, 20_000) - best(nothing, 20_000)
 
 
 def history() -> float:
@@ -134,6 +111,5 @@ async def stalls() -> None:
 
 
 if __name__ == "__main__":
-    print(f"counters at the TUN, a batch of {FRAMES} frames   {tun_counters() * 1e6:8.2f} µs")
     print(f"history, {SESSIONS} sessions, every two seconds {history() * 1e3:8.2f} ms")
     asyncio.run(stalls())

@@ -60,7 +60,9 @@ ADVICE: Mapping[str, str] = {
     "allocator": "`release` comes once for each `acquire`, on every path, and may come late: free only what is the "
     "session's own. `reserve` comes before the first `acquire`.",
     "transport": "Without datagrams say so in LACKS, and payloads go on a stream. `dial` returns once the server's "
-    "identity has been verified, not before: a credential follows at once. `closed` is the last event, once.",
+    "identity has been verified, not before: a credential follows at once. `closed` is the last event, once. "
+    "To hold it against the whole contract, `vpnrs plugins check` needs a table for each side: the server's keys with "
+    "`--set`, the client's with `--client-set`.",
     "engine": "An engine has no clock and no socket; the driver calls `transmit` and `timer` after every change. Test "
     "all four pairs with the built-in one, as the suite does.",
     "protocol": "Close every link that `gate.open` returned, once, also when you are cancelled. A refusal's detail is "

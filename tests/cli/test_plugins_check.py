@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import Vpnrs
 from tests.plugins.conftest import GOOD, Install, install
+from vpnrs_core.quic.identity import make_certificate, pin_of
 
 __all__ = ["install"]
 
@@ -18,6 +20,8 @@ __all__ = ["install"]
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    # A new plugin's own tests need none of the pytest plugins here, which take longer to import than they to run.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     yield
     for name in [name for name in sys.modules if name.startswith("vpnrs_mine")]:
         del sys.modules[name]
@@ -74,6 +78,7 @@ def test_what_is_broken_is_named(vpnrs: Vpnrs, mine: Path, file: str, old: str, 
 
 def test_a_broken_promise_is_named_by_the_suite(vpnrs: Vpnrs, mine: Path) -> None:
     change(mine / "vpnrs_mine" / "stage.py", "out.forward(packet)", "pass")
+    shutil.rmtree(mine / "tests")
     ran = vpnrs("plugins", "check", str(mine))
     assert ran.code == 3
     broken = [text for state, what, text in lines(ran.out) if (state, what) == ("failed", "contract")]
@@ -107,6 +112,22 @@ def test_a_table_is_given_with_set(vpnrs: Vpnrs, install: Install) -> None:
     ran = vpnrs("plugins", "check", "--no-tests", "good", "--set", "limit=many")
     assert ran.code == 3
     assert "[plugins.good] limit: should be a valid integer" in ran.out
+
+
+def test_a_transport_is_held_against_all_of_the_contract_with_a_table_for_each_side(
+    vpnrs: Vpnrs, tmp_path: Path
+) -> None:
+    vpnrs("plugins", "new", "mine", "--kind", "transport")
+    pair = make_certificate("127.0.0.1")
+    (tmp_path / "server.crt").write_bytes(pair.certificate)
+    (tmp_path / "server.key").write_bytes(pair.key)
+    shutil.rmtree(tmp_path / "vpnrs-mine" / "tests")  # they run the same suite once more
+    files = [f"--set={key}={tmp_path / f'server.{end}'}" for key, end in (("certificate", "crt"), ("key", "key"))]
+    check = ("plugins", "check", "vpnrs-mine", *files)
+    ran = vpnrs(*check, f"--client-set=server_pin={pin_of(pair.certificate)}")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "mine: keeps the contract 0.1"), ran.out
+    assert ("ok", "contract", "12 promises kept") in lines(ran.out)
+    assert "unknown key server_pi; did you mean server_pin?" in vpnrs(*check, "--client-set=server_pi=x").out
 
 
 @pytest.mark.parametrize(

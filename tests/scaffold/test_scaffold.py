@@ -24,8 +24,9 @@ from vpnrs_core.testkit import suites
 from vpnrs_core.testkit.traffic import ping
 from vpnrs_core.testkit.tunnel import SERVER4
 
+ROOT = Path(__file__).parents[2]
 # As its author would have it: nothing of this repository's configuration.
-PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "--import-mode=importlib", "-W", "error")
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-W", "error")
 
 
 def test_every_kind_of_the_contract_has_a_template_and_a_suite() -> None:
@@ -37,7 +38,8 @@ def test_every_kind_of_the_contract_has_a_template_and_a_suite() -> None:
 def test_the_tests_of_every_kind_pass(made: Made) -> None:
     """In one process; of an engine's suite, which the engines here pass whole, as much as shows that it is found."""
     folders = [str(each) for each in made.projects.values()]
-    environment = {**os.environ, **made.environment}
+    # The pytest plugins here are not needed, and take a second to import.
+    environment = {**os.environ, **made.environment, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     rootdir = str(next(iter(made.projects.values())).parent)
     choice = ("-k", "not new-engine or handshake or name or order")
     ran = subprocess.run(
@@ -82,6 +84,15 @@ def test_they_are_clean(made: Made) -> None:
     for arguments in (("check", "--isolated", *rules), ("format", "--isolated", "--check", "--line-length", "120")):
         ran = subprocess.run([ruff, *arguments, "--no-cache", *folders], capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout
+
+
+def test_their_types_hold(made: Made) -> None:
+    """As this repository's own, strictly; with the cache of `make check`, where there is one."""
+    packages = [str(folder / folder.name.replace("-", "_")) for folder in made.projects.values()]
+    command = [Path(sys.executable).with_name("mypy"), "--config-file", "pyproject.toml", *packages]
+    environment = {**os.environ, "MYPYPATH": os.pathsep.join(map(str, made.projects.values()))}
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 @pytest.mark.netns

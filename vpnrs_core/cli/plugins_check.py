@@ -19,7 +19,7 @@ from vpnrs_core.plugins.choice import missing_hint
 from vpnrs_core.plugins.discover import GROUP, Installed, discover
 from vpnrs_core.plugins.project import of_project, on_path
 from vpnrs_core.plugins.suite_run import Outcome, can_run, run_contract, run_project
-from vpnrs_core.plugins.verdict import Verdict, judge
+from vpnrs_core.plugins.verdict import Tables, Verdict, judge
 
 
 @click.command("check")
@@ -31,30 +31,37 @@ from vpnrs_core.plugins.verdict import Verdict, judge
     metavar="KEY=VALUE",
     help="A key of the plugin's table, as in prefix=64:ff9b::/96.",
 )
+@click.option(
+    "--client-set",
+    "client_values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A key of its table at a client, where that is another one.",
+)
 @click.option("--no-tests", is_flag=True, help="Run neither the contract suites nor the project's own tests.")
-def check_plugin(target: str, values: Sequence[str], no_tests: bool) -> None:
+def check_plugin(target: str, values: Sequence[str], client_values: Sequence[str], no_tests: bool) -> None:
     """Hold a plugin against the contract: NAME of an installed one, or PATH of a project's folder or a wheel.
 
     Looks at metadata, range of the core, import, hooks, configuration model, what it registers and its commands, then
     runs the contract suite of each kind, and a project's own tests. Nothing of it is started. Exit codes: 0 it keeps
     the contract, 3 it does not."""
-    table = _table(values)
+    tables = Tables(_table("--set", values), _table("--client-set", client_values) if client_values else None)
     with _found(target) as (plugin, path, project):
-        verdict = judge(plugin, table)
+        verdict = judge(plugin, tables)
         if not no_tests and verdict.good:
-            _test(verdict, plugin, table, path, project)
+            _test(verdict, plugin, tables, path, project)
     _print(verdict)
     if not verdict.good:
         sys.exit(PluginError.exit_code)
 
 
-def _table(values: Sequence[str]) -> Mapping[str, Any]:
+def _table(option: str, values: Sequence[str]) -> Mapping[str, Any]:
     """Values in TOML's syntax, else text."""
     table: dict[str, Any] = {}
     for text in values:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {text}: is not KEY=VALUE")
+            raise ConfigError(f"{option} {text}: is not KEY=VALUE")
         try:
             table[key.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -88,13 +95,11 @@ def _found(target: str) -> Iterator[tuple[Installed, Sequence[Path], Path | None
                 yield discover()[name], (Path(folder), code), project
 
 
-def _test(
-    verdict: Verdict, plugin: Installed, table: Mapping[str, Any], path: Sequence[Path], project: Path | None
-) -> None:
+def _test(verdict: Verdict, plugin: Installed, tables: Tables, path: Sequence[Path], project: Path | None) -> None:
     if not can_run():
         verdict.add("contract", "skipped", "pytest is not installed; `pip install 'vpnrs-core[testkit]'`")
         return
-    _tell(verdict, "contract", run_contract(plugin.name, table, path))
+    _tell(verdict, "contract", run_contract(plugin.name, tables, path))
     if project is not None and any(project.glob("tests/test_*.py")):
         _tell(verdict, "tests", run_project(project, path))
 

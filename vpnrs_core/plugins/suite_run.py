@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
+
+from vpnrs_core.plugins.verdict import Tables
 
 MINUTES = 10
 # Read by vpnrs_core.testkit.contract, which a running part never imports.
@@ -35,11 +36,13 @@ def can_run() -> bool:
     return importlib.util.find_spec("pytest") is not None
 
 
-def run_contract(plugin: str, table: Mapping[str, Any], path: Sequence[Path]) -> Outcome:
+def run_contract(plugin: str, tables: Tables, path: Sequence[Path]) -> Outcome:
     """The contract suites of an installed plugin; `path` comes first on the import path."""
     with tempfile.TemporaryDirectory(prefix="vpnrs-check-") as folder:
         arguments = ["-p", KIT, "--rootdir", folder, "-c", os.devnull, "--pyargs", CONTRACT]
-        environment = {VARIABLE: json.dumps({"plugin": plugin, "table": table})}
+        asked = {"plugin": plugin, "table": tables.server, "client_table": tables.client}
+        # The kit is all that the suites need, and none of this environment's pytest plugins may change their outcome.
+        environment = {VARIABLE: json.dumps(asked), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         return _run(arguments, Path(folder), path, environment)
 
 

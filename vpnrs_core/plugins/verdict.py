@@ -58,6 +58,14 @@ class Step:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Tables:
+    """[plugins.NAME] at a server, and at a client where that is another one."""
+
+    server: Mapping[str, Any]
+    client: Mapping[str, Any] | None = None
+
+
 @dataclass
 class Verdict:
     plugin: str
@@ -71,7 +79,7 @@ class Verdict:
         self.steps.append(Step(what, state, text))
 
 
-def judge(plugin: Installed, table: Mapping[str, Any]) -> Verdict:
+def judge(plugin: Installed, tables: Tables) -> Verdict:
     """Metadata, compatibility, import, class, configuration, construction and hooks at both sides, commands. A step
     that later ones need and that fails is the last."""
     verdict = Verdict(plugin.name)
@@ -89,9 +97,11 @@ def judge(plugin: Installed, table: Mapping[str, Any]) -> Verdict:
     verdict.steps += _imports(loaded)
     verdict.steps += _configuration(loaded)
     with tempfile.TemporaryDirectory(prefix="vpnrs-check-") as folder:
-        tables = provisioned(loaded, Path(folder)) if not table else None
+        made = provisioned(loaded, Path(folder)) if not tables.server else None
+        client = tables.server if tables.client is None else tables.client
+        used = made or {"server": tables.server, "client": client}
         for role in ("server", "client"):
-            verdict.steps += _role(plugin.name, tables[role] if tables else table, role, Path(folder))
+            verdict.steps += _role(plugin.name, used[role], role, Path(folder))
     verdict.steps += _commands(plugin)
     return verdict
 

@@ -1,6 +1,7 @@
 """The contract suites of one installed plugin, for whoever has no test file of it: `vpnrs plugins check` collects this.
 
-The environment variable VPNRS_CONTRACT names the plugin and its table, as JSON: {"plugin": …, "table": {…}}.
+The environment variable VPNRS_CONTRACT names the plugin and its tables, as JSON: {"plugin": …, "table": {…},
+"client_table": {…} or null}.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vpnrs_core.testkit.load import load
 VARIABLE = "VPNRS_CONTRACT"
 
 
-def classes(plugin: str, table: Mapping[str, Any]) -> dict[str, type]:
+def classes(plugin: str, table: Mapping[str, Any], client_table: Mapping[str, Any] | None = None) -> dict[str, type]:
     """A subclass of the suite of its kind for each object that the plugin registers."""
     files: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="vpnrs-contract-") as folder:
@@ -37,7 +38,8 @@ def classes(plugin: str, table: Mapping[str, Any]) -> dict[str, type]:
             name = each.name if kind.word == "command" else each.NAME
             suite = getattr(suites, "WrapperSuite" if hasattr(each, "wrapper") else kind.suite)
             title = f"Test_{kind.word}_{re.sub('[^0-9A-Za-z]', '_', name)}"
-            found[title] = type(title, (suite,), {"plugin": plugin, "table": table, "files": files, "name": name})
+            told = {"plugin": plugin, "table": table, "files": files, "name": name, "client_table": client_table}
+            found[title] = type(title, (suite,), told)
     return found
 
 

@@ -75,7 +75,7 @@ class TransportSuite(Suite):
         from vpnrs_core.testkit.load import load
 
         if self.client_table is None:
-            pytest.skip("no client_table is given: no client could trust this server")
+            pytest.skip("no client could trust this server: give `client_table`, or --client-set")
         loaded = request.getfixturevalue("loaded")
         folder = request.getfixturevalue("tmp_path")
         client = load(self.plugin, self.client_table, role="client", folder=folder)

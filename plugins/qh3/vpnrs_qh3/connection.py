@@ -32,7 +32,7 @@ from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Uncertain
 
 log = logging.getLogger("vpnrs.quic")
 
-# qh3's only one, with HyStart++ (RFC 9438, RFC 9406). Stream bytes obey its window, datagrams as far as window.py says.
+# qh3's only one, with HyStart++ (RFC 9438, RFC 9406): what all obey by public calls, and stream bytes always.
 CONTROLLER = "cubic"
 
 _TAG = 16

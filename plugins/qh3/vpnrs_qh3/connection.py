@@ -227,7 +227,7 @@ class Qh3Connection:
         if self._probes:
             packets += self._build_probes(core, now)
         if self._waiting:
-            if self._breath.due(core.smoothed_rtt or 0.0, now) or core.get_send_buffer_size():
+            if self._breath.closed or core.get_send_buffer_size():
                 packets += self._build(core, now)
             waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
             deque(map(core.send_datagram, waiting), maxlen=0)
@@ -315,6 +315,8 @@ class Qh3Connection:
             at = max(at, self._now + (_TIMER_GRANULARITY if self._stream_waits else _RARELY))
         if self._ack_at is not None:
             at = min(at, self._ack_at)
+        if self._breath.closed:
+            at = min(at, self._now + _RARELY)
         if self._starved:
             paced = self._controller.next_time(core.bytes_in_flight, self._now)
             if paced is not None:
@@ -347,9 +349,12 @@ class Qh3Connection:
             return 0
         self._now = now
         in_flight, most = core.bytes_in_flight, MOST_A_TURN
-        if in_flight >= core.congestion_window:
-            # Acknowledgements are on their way: they end either wait.
-            if self._breath.due(core.smoothed_rtt or 0.0, now) or self._uncertain.count(in_flight) > MOST_UNCERTAIN:
+        full = in_flight >= core.congestion_window
+        if (full or self._breath.closed) and self._breath.holds(core.smoothed_rtt or 0.0, now, full=full):
+            return 0
+        if full:
+            # Acknowledgements are on their way: they end the wait.
+            if self._uncertain.count(in_flight) > MOST_UNCERTAIN:
                 return 0
             most = _MOST_BEYOND
         return min(most - self._waiting_cost, self._controller.allowance(in_flight, self._waiting_cost, now))

@@ -33,7 +33,7 @@ from vpnrs_core.host.tun import Tun
 
 PR_SET_CHILD_SUBREAPER = 36
 NETLINK = (
-    *("add_address", "remove_address", "add_route", "remove_route", "set_link", "set_gso_max_size", "silence_ipv6"),
+    *("add_address", "remove_address", "add_route", "remove_route", "set_link", "silence_ipv6"),
     *("pin_route", "unpin_route", "add_unreachable", "remove_unreachable"),
 )
 SYSCTLS = ("net/ipv4/ip_forward", "net/ipv4/conf/*/forwarding", "net/ipv4/conf/*/accept_redirects",

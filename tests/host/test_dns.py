@@ -29,7 +29,7 @@ class Links:
     """The part of Netlink that is asked."""
 
     def __init__(self, *links):
-        self.links = [HostLink(index, name, 1280, True, False, 0) for index, name in links]
+        self.links = [HostLink(index, name, 1280, True, False) for index, name in links]
 
     async def link(self, name):
         return next((link for link in self.links if link.name == name), None)

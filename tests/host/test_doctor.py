@@ -15,7 +15,7 @@ FORWARDING = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "0"}
 
 
 def link(name="eth0", mtu=1500, index=2):
-    return HostLink(index, name, mtu, True, False, 0)
+    return HostLink(index, name, mtu, True, False)
 
 
 def default(version=4, index=2):

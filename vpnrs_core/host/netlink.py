@@ -41,14 +41,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class HostLink:
-    """`mtu` and `gso_max_size` in bytes; `gso_max_size` is 0 where the kernel does not say."""
+    """`mtu` in bytes."""
 
     index: int
     name: str
     mtu: int
     up: bool
     loopback: bool
-    gso_max_size: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,6 @@ class Netlink:
                 message.get("mtu") or 0,
                 bool(message["flags"] & _IFF_UP),
                 bool(message["flags"] & _IFF_LOOPBACK),
-                message.get("gso_max_size") or 0,
             )
             for message in await self._dump("link")
         ]
@@ -164,14 +162,6 @@ class Netlink:
         if up is not None:
             wanted["state"] = "up" if up else "down"
         await self._change(f"setting {', '.join(wanted)} on interface {index}", "link", "set", index=index, **wanted)
-
-    async def set_gso_max_size(self, index: int, size: int) -> bool:
-        """Bound the super-packets that the kernel hands out, in bytes. False: this kernel does not let us."""
-        try:
-            await self._ask("link", "set", index=index, IFLA_GSO_MAX_SIZE=size)
-        except NetlinkError:
-            return False
-        return True
 
     async def silence_ipv6(self, index: int) -> bool:
         """No link-local address, hence no router solicitations (addrgenmode none). False: there is no IPv6 here."""

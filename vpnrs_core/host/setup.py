@@ -24,8 +24,6 @@ from vpnrs_core.host.whole import whole
 from vpnrs_core.interfaces.common import Address, Network
 from vpnrs_core.interfaces.tun import TunDevice
 
-# Bytes: what the kernel hands out as one super-packet has to fit one UDP GSO send once it is encrypted.
-GSO_MAX_SIZE: Final = 59_500
 # Packets that wait in the kernel for us to read; a full queue drops.
 TX_QUEUE_LENGTH: Final = 1000
 
@@ -79,7 +77,6 @@ class HostSetup:
         self._tun = link
         # Silent before it is up: a link-local address would send router solicitations into the tunnel.
         await self.netlink.silence_ipv6(link.index)
-        await self.netlink.set_gso_max_size(link.index, GSO_MAX_SIZE)
         await self.netlink.set_link(link.index, mtu=mtu, txqueuelen=TX_QUEUE_LENGTH)
         await self.netlink.set_link(link.index, up=True)
         self._mtu = mtu

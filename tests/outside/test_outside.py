@@ -114,6 +114,7 @@ def steps() -> list[tuple[str, str, str]]:
 
 def test_the_tutorial_works_as_it_is_written(outside: Outside) -> None:
     """Commands are typed, files are written, and what is said to be printed is."""
+    outside.give_what_wheels_require("testkit")
     outside.run('pip install -q "$(echo wheels/vpnrs_core-*.whl)[testkit]" wheels/vpnrs_auth_token-*.whl')
     base = outside.base / "tutorial"
     base.mkdir()
@@ -134,6 +135,10 @@ def test_the_tutorial_works_as_it_is_written(outside: Outside) -> None:
         else:
             (where / title).write_text(content)
     assert (where / "dist").is_dir()
+    assert "geocount " in outside.run("vpnrs plugins list")
+    outside.run("pip uninstall -q -y vpnrs-geocount")
+    assert "geocount " not in outside.run("vpnrs plugins list")
+    assert "No such command 'geocount'" in outside.run("vpnrs geocount --help", check=False)
 
 
 def commands(block: str) -> list[str]:
@@ -148,16 +153,3 @@ def commands(block: str) -> list[str]:
             found.append(line)
             inside = "<<'END'" in line
     return found
-
-
-def test_a_new_plugin_is_installed_tested_and_removed(outside: Outside) -> None:
-    """The one that needs an editable install to be found with its command group."""
-    outside.run('pip install -q "$(echo wheels/vpnrs_core-*.whl)[testkit]"')
-    outside.run("vpnrs plugins new mine --kind command")
-    project = outside.base / "vpnrs-mine"
-    outside.run("pip install -q -e '.[test]'", project)
-    assert "mine " in outside.run("vpnrs plugins list")
-    assert "sessions" in outside.run("vpnrs mine --help")
-    assert " passed" in outside.run("pytest -q", project)
-    outside.run("pip uninstall -q -y vpnrs-mine")
-    assert "mine " not in outside.run("vpnrs plugins list")

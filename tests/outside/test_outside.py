@@ -138,7 +138,7 @@ def test_the_tutorial_works_as_it_is_written(outside: Outside) -> None:
     assert "geocount " in outside.run("vpnrs plugins list")
     outside.run("pip uninstall -q -y vpnrs-geocount")
     assert "geocount " not in outside.run("vpnrs plugins list")
-    assert "No such command 'geocount'" in outside.run("vpnrs geocount --help", check=False)
+    assert "there is no command 'geocount'" in outside.run("vpnrs geocount --help", check=False)
 
 
 def commands(block: str) -> list[str]:

@@ -113,6 +113,15 @@ class Journal:
         self._lines = 1 + 3 * len(entries)
 
     @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def scope(self) -> tuple[str, str]:
+        """The boot and the network namespace of the changes to come."""
+        return self._scope
+
+    @property
     def pending(self) -> list[Entry]:
         """What has not been undone, newest first: the order to undo it in."""
         return sorted(self._entries.values(), key=lambda entry: -entry.number)

@@ -64,6 +64,21 @@ def running_pid(instance: str) -> int | None:
     return None
 
 
+def is_held(path: Path) -> bool:
+    """Whether an instance runs, or its guard is at work, that has this directory."""
+    try:
+        fd = os.open(path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 class RunDir:
     """The directory of an instance that is ours for as long as the lock is held."""
 
@@ -136,8 +151,8 @@ def _lock(instance: str, path: Path) -> int:
         except BlockingIOError:
             pid = _read_pid(fd)
             os.close(fd)
-            if pid is not None and not _alive(pid) and time.monotonic() < deadline:
-                time.sleep(0.02)  # its guard is at work
+            if (pid is None or not _alive(pid)) and time.monotonic() < deadline:
+                time.sleep(0.02)  # its guard is at work, or somebody looks whether anyone is there
                 continue
             raise HostError(
                 f"instance {instance!r} is running already (pid {pid or 'unknown'}): stop it with 'vpnrs stop "

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.events import HostChanged
-from vpnrs_core.host import rulesets
+from vpnrs_core.host import rulesets, shared
 from vpnrs_core.host.changes import AddAddress, Change, SetSysctl, list_sysctls
 from vpnrs_core.host.conflicts import check_address
 from vpnrs_core.host.dns import ResolvConfFile, dns_change
@@ -138,7 +138,8 @@ class HostSetup:
             await self.set_gateway(*self._gateway)
 
     async def enable_forwarding(self, ipv4: bool, ipv6: bool) -> None:
-        """Let the host forward packets; what was on already is left alone, and stays on."""
+        """Let the host forward packets; what was on already is left alone, and stays on. Where another instance turned
+        it on, the last one that runs turns it off."""
         if ipv4:
             # The kernel sets these along with it, in both directions.
             beside = [*list_sysctls("net/ipv4/conf/*/forwarding"), "net/ipv4/conf/all/accept_redirects"]
@@ -304,9 +305,10 @@ class HostSetup:
             await self.take_back(*made)
 
     async def _set_sysctl(self, key: str, value: str, beside: Sequence[str]) -> None:
-        change = SetSysctl.of(key, value, beside)
-        if change is not None:
-            await self.make(change)
+        with shared.turn(self._journal):
+            change = shared.set_sysctl(self._journal, SetSysctl.of(key, value, beside), key, value)
+            if change is not None:
+                await self.make(change)
 
 
 def _check_mtu(mtu: int, addresses: Sequence[Address]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.events import HostChanged
-from vpnrs_core.host import dns
-from vpnrs_core.host.journal import Journal
+from vpnrs_core.host import dns, shared
+from vpnrs_core.host.changes import Change, SetSysctl
+from vpnrs_core.host.journal import Entry, Journal
 from vpnrs_core.host.kinds import from_record
 from vpnrs_core.host.netlink import Netlink
 from vpnrs_core.host.rulesets import KILL_SWITCH
@@ -40,14 +42,12 @@ async def undo_all(
             change = from_record(entry.change)
             if (crashed and change.outlives_a_crash) or (only_outliving and not change.outlives_a_crash):
                 continue
-            in_force = entry.done or entry.undoing or await change.is_ours(netlink)
-            if in_force:
-                _note(journal.undoing, entry.number)
-                await change.undo(netlink, resumed=entry.undoing)
+            with shared.turn(journal) if isinstance(change, SetSysctl) else contextlib.nullcontext():
+                in_force = await _undo(netlink, journal, entry, change)
+                _note(journal.undone, entry.number)
         except HostError as error:
             failures.append(str(error))
             continue
-        _note(journal.undone, entry.number)
         if in_force:
             undone.append(str(change))
             if observe is not None:
@@ -55,6 +55,18 @@ async def undo_all(
     if failures:
         raise HostError("not everything could be undone on this host: " + "; ".join(failures))
     return undone
+
+
+async def _undo(netlink: Netlink, journal: Journal, entry: Entry, change: Change) -> bool:
+    """→ whether there was something to take back, and nobody else needs it."""
+    if not (entry.done or entry.undoing or await change.is_ours(netlink)):
+        return False
+    if isinstance(change, SetSysctl) and (other := shared.needed_by(journal, change)):
+        log.info("%s stays: instance %s needs it, and puts it back", change, other)
+        return False
+    _note(journal.undoing, entry.number)
+    await change.undo(netlink, resumed=entry.undoing)
+    return True
 
 
 def _note(write: Callable[[int], None], number: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from vpnrs_core.engine.backoff import Backoff, BackoffRules, Pause
 from vpnrs_core.engine.roaming import PROBES, Roaming
 from vpnrs_core.errors import PeerError
 from vpnrs_core.host import watch
@@ -21,7 +22,10 @@ class Host:
     def __init__(self, answers=None, standing=True):
         self.loop = asyncio.get_running_loop()
         self.calls, self.heard, self._answers = [], 0.0, answers
-        self.roaming = Roaming(self, lambda: (self, self.lose) if standing else None)
+        self.asleep = 0.0
+        self.roaming = Roaming(
+            self, lambda: (self, self.lose) if standing else None, lambda: self.loop.time() + self.asleep
+        )
 
     def note(self, what):
         self.calls.append((what, round(self.loop.time() - self.began, 3)))
@@ -70,8 +74,55 @@ def test_sleep_is_noticed_in_time_for_what_is_promised():
 async def test_a_wait_for_the_next_attempt_ends_at_once():
     host = Host(standing=False)
     host.loop.call_later(5, host.change)
-    await host.roaming.wait(60)
+    await host.roaming.wait(Pause(60))
     assert host.loop.time() - host.began == pytest.approx(0)
+
+
+@on_clock
+async def test_what_a_server_asked_a_client_to_wait_is_waited_however_often_the_network_changes():
+    host = Host(standing=False)
+    pause = Backoff(BackoffRules(), lambda: 0.0).failed(retry_after=900.0)
+    began = host.loop.time()
+    for seconds in (0, 5, 6, 300, 899.9):
+        host.loop.call_later(seconds, host.change)
+    await host.roaming.wait(pause)
+    assert host.loop.time() - began == pytest.approx(900)
+
+
+@on_clock
+async def test_a_change_before_it_was_refused_does_not_shorten_what_it_was_asked_to_wait():
+    host = Host(standing=False)
+    host.change()
+    await asyncio.sleep(1)
+    began = host.loop.time()
+    await host.roaming.wait(Pause(900, 900))
+    assert host.loop.time() - began == pytest.approx(900)
+
+
+@pytest.mark.parametrize(("change", "ended"), [(5, 30), (40, 40), (70, 60)])
+@on_clock
+async def test_a_change_ends_what_goes_beyond_the_wait_that_was_asked_for(change, ended):
+    host = Host(standing=False)
+    began = host.loop.time()
+    host.loop.call_later(change, host.change)
+    await host.roaming.wait(Pause(60, 30))
+    assert host.loop.time() - began == pytest.approx(ended)
+    await asyncio.sleep(20)
+
+
+@on_clock
+async def test_what_a_host_sleeps_counts_as_waiting():
+    host = Host(standing=False)
+    began = host.loop.time()
+
+    def wake(slept):
+        host.asleep += slept
+        host.change()
+
+    host.loop.call_later(100, wake, 500)
+    host.loop.call_later(200, wake, 290)
+    await host.roaming.wait(Pause(900, 900))
+    assert host.loop.time() - began == pytest.approx(200)
 
 
 @on_clock
@@ -83,7 +134,7 @@ async def test_an_attempt_that_is_under_way_is_begun_again_at_once():
     assert dialled.cancelled()
     assert host.loop.time() - host.began == pytest.approx(0)
     # What it raised is an attempt that failed, and the wait after it is none.
-    await host.roaming.wait(60)
+    await host.roaming.wait(Pause(60))
     assert host.loop.time() - host.began == pytest.approx(0)
 
 

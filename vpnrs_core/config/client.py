@@ -21,7 +21,13 @@ class ReconnectConfig(Table):
 
     min: float = Field(1.0, gt=0, le=3600, description="Seconds before the second attempt; doubles from then on.")
     max: float = Field(60.0, gt=0, le=86_400, description="Longest wait between two attempts, in seconds.")
-    jitter: float = Field(0.5, ge=0, le=60, description="Up to this many seconds are added to each wait at random.")
+    jitter: float = Field(
+        0.5,
+        ge=0,
+        le=60,
+        description="Up to this many seconds are added to each wait at random; to one that the server asked for, "
+        "up to a tenth of it (30 s at most) if that is more.",
+    )
     attempts: int = Field(0, ge=0, description="Attempts in a row without success before giving up; 0: no limit.")
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.fields import split_host_port
 from vpnrs_core.config.models import ClientConfig, Configuration
-from vpnrs_core.engine.backoff import Backoff, BackoffRules
+from vpnrs_core.engine.backoff import Backoff, BackoffRules, Pause
 from vpnrs_core.engine.containment import describe, expect
 from vpnrs_core.engine.report import engine_of, link_samples, link_status, session_status
 from vpnrs_core.engine.roaming import Roaming
@@ -174,10 +174,10 @@ class Client:
     async def _keep_connected(self) -> None:
         try:
             while True:
-                delay = await self._once()
+                pause = await self._once()
                 self._state = "waiting"
-                self._next_try = self._instance.loop.time() + delay
-                await self._roaming.wait(delay)
+                self._next_try = self._instance.loop.time() + pause.seconds
+                await self._roaming.wait(pause)
                 self._next_try = None
         except Exception as error:
             # Whatever it is, a client that no longer tries must not look like one that runs.
@@ -186,8 +186,8 @@ class Client:
             self._last_error = str(known)
             self._instance.fail(known)
 
-    async def _once(self) -> float:
-        """One connection from dialling to its end → seconds until the next attempt. Raises what no further attempt
+    async def _once(self) -> Pause:
+        """One connection from dialling to its end → the wait until the next attempt. Raises what no further attempt
         can change."""
         self._state = "connecting"
         self._attempts += 1
@@ -217,19 +217,20 @@ class Client:
             self._connected_at = None
         return self._again(cause, code, lasted, retry_after)
 
-    def _again(self, cause: str, code: str, lasted: float, retry_after: float | None) -> float:
-        """Count, tell, and find the delay. Raises PeerError when the limit of attempts is reached."""
+    def _again(self, cause: str, code: str, lasted: float, retry_after: float | None) -> Pause:
+        """Count, tell, and find the wait. Raises PeerError when the limit of attempts is reached."""
         self._last_error = cause
         server = self._config.server
         if lasted:
             self._instance.bus.emit(Disconnected(server=server, reason=cause))
-        delay = self._backoff.failed(lasted, retry_after)
+        pause = self._backoff.failed(lasted, retry_after)
+        next_try = None if pause is None else pause.seconds
         self._instance.bus.emit(
-            ConnectFailed(server=server, code=code, error=cause, attempt=self._attempts, next_try=delay)
+            ConnectFailed(server=server, code=code, error=cause, attempt=self._attempts, next_try=next_try)
         )
-        if delay is None:
+        if pause is None:
             raise PeerError(f"no connection to {server} after {self._backoff.failures} attempts; the last one: {cause}")
-        return delay
+        return pause
 
     def _is_passing(self, error: HostError) -> bool:
         """Dialling failed on this host: a network that is gone may come back. A grant that this host cannot carry

@@ -1,16 +1,18 @@
 """What a client does when its host's network has changed or the host has slept: it does not wait for a timeout.
 
 Routes and pins follow the network first. Then a connection that stands is probed, and given up when nothing comes
-back; one that is being made is begun again; a wait for the next attempt ends.
+back; one that is being made is begun again; a wait for the next attempt ends, unless the server asked for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from vpnrs_core.engine.backoff import Pause
 from vpnrs_core.engine.containment import describe
 from vpnrs_core.errors import PeerError, VpnrsError
 from vpnrs_core.interfaces import LinkControl, Probes
@@ -29,13 +31,23 @@ class Follows(Protocol):
     async def refresh(self) -> None: ...
 
 
+def _since_boot() -> float:
+    """Seconds, those that the host sleeps included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Roaming:
-    """One client's. `standing` → the control of the link that is up and a way to give it up, None: there is none."""
+    """One client's. `standing` → the control of the link that is up and a way to give it up, None: there is none.
+    `since_boot` is a clock that goes on while the host sleeps."""
 
     def __init__(
-        self, tunnel: Follows, standing: Callable[[], tuple[LinkControl, Callable[[str], None]] | None]
+        self,
+        tunnel: Follows,
+        standing: Callable[[], tuple[LinkControl, Callable[[str], None]] | None],
+        since_boot: Callable[[], float] = _since_boot,
     ) -> None:
         self._tunnel = tunnel
+        self._since_boot = since_boot
         self._standing = standing
         self._task: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[bool] | None = None
@@ -69,14 +81,24 @@ class Roaming:
         elif self._probing is not None:
             self._probing.cancel()
 
-    async def wait(self, seconds: float) -> None:
-        """Until then, or until a change makes an attempt worth while."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._hurry.wait()
-        except TimeoutError:
-            pass
+    async def wait(self, pause: Pause) -> None:
+        """Until its end, or until a change makes an attempt worth while; what the server asked for passes first,
+        awake or asleep."""
+        loop = asyncio.get_running_loop()
+        end, asked_until = loop.time() + pause.seconds, self._since_boot() + pause.least
+        changed = await self._changes_before(end)
+        while changed and loop.time() < end and (left := asked_until - self._since_boot()) > 0:
+            self._hurry.clear()
+            await self._changes_before(min(end, loop.time() + left))
         self._hurry.clear()
+
+    async def _changes_before(self, end: float) -> bool:
+        """Wait until then (loop time) at most → whether the network has changed."""
+        try:
+            async with asyncio.timeout_at(end):
+                return await self._hurry.wait()
+        except TimeoutError:
+            return False
 
     async def dial(self, dialled: asyncio.Future[T]) -> T:
         """The result of dialling. Raises PeerError when the network changed under it."""

@@ -25,8 +25,9 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
 MODULE = "vpnrs_blockports"
 
 
-def block(language: str) -> str:
-    return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.M | re.S)[0]
+def block(language: str, number: int = 0) -> str:
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.M | re.S)
+    return found[number]
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def run(plugins: Plugins) -> tuple[Pipeline, Peer, DropCounts]:
 
 @pytest.mark.usefixtures("installed")
 def test_the_plugin_of_the_document_drops_what_it_says(tmp_path: Path) -> None:
-    plugins = load({"ports": [25, 445]}, tmp_path)
+    plugins = load(tomllib.loads(block("toml", 1))["plugins"]["blockports"], tmp_path)
     assert [(p.name, p.distribution) for p in plugins.loaded if not p.builtin] == [("blockports", "vpnrs-blockports")]
     pipeline, peer, drops = run(plugins)
     packets = [

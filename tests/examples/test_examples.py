@@ -12,6 +12,7 @@ import pytest
 
 from vpnrs_core.config.load import load
 from vpnrs_core.config.models import ClientConfig, ServerConfig
+from vpnrs_core.plugins.public import private_imports
 from vpnrs_core.testkit.fixtures import netns
 from vpnrs_core.testkit.netns import Namespace, Topology
 
@@ -48,6 +49,11 @@ def test_they_show_what_they_promise() -> None:
     assert server.session.routes
     assert server.forwarding.enable
     assert client.routes
+
+
+@pytest.mark.parametrize("project", sorted(EXAMPLES.glob("*/pyproject.toml")), ids=lambda path: path.parent.name)
+def test_a_plugin_here_and_its_tests_import_only_public_names(project: Path) -> None:
+    assert list(private_imports(project.parent)) == []
 
 
 @pytest.mark.netns

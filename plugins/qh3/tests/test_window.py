@@ -40,18 +40,3 @@ def test_after_stream_bytes_a_breath_is_due_as_soon_as_their_loss_can_be_known()
     assert breath.due(0.05, 10.13)
     breath.taken(10.13)
     assert not breath.due(0.05, 10.2)
-    assert breath.due(0.05, 10.37)  # what was sent again may be lost as well
-    breath.taken(10.37)
-    assert not breath.due(0.05, 10.8)
-
-
-def test_a_breath_lasts_until_the_flight_has_been_below_the_window_for_a_while():
-    breath = Breath()
-    breath.taken(10.0)
-    assert not breath.holds(0.1, 10.1, full=True)
-    assert breath.holds(0.1, 11.0, full=True)
-    breath.taken(11.01)  # what leaves meanwhile does not end it
-    assert breath.holds(0.1, 11.02, full=False)
-    assert breath.holds(0.1, 11.06, full=False)
-    assert not breath.holds(0.1, 11.08, full=False)
-    assert not breath.holds(0.1, 11.1, full=True)

@@ -25,14 +25,13 @@ from vpnrs_core.interfaces.engine import (
     StreamData,
     StreamReset,
 )
-from vpnrs_core.quic.controller import Controller
 from vpnrs_qh3.first_flight import FirstFlight
 from vpnrs_qh3.native import NativeEvents, ended
 from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Uncertain
 
 log = logging.getLogger("vpnrs.quic")
 
-# qh3's only one, with HyStart++ (RFC 9438, RFC 9406): what all obey by public calls, and stream bytes always.
+# qh3's only one, with HyStart++ (RFC 9438, RFC 9406). Stream bytes obey its window, datagrams as far as window.py says.
 CONTROLLER = "cubic"
 
 _TAG = 16
@@ -53,11 +52,8 @@ _MOST_BEYOND = 128 << 10
 _ROOM_FOR_MORE = 65_000
 # Seconds without a packet after which a core that raises is given up.
 _LONGEST_STUCK = 5.0
-# qh3's pacing deadlines are microseconds away, and bear on stream bytes only: with none it is asked now and then.
-_TIMER_GRANULARITY, _RARELY = 0.001, 0.005
-# An acknowledgement waits so long for a datagram that it can travel with: what is written to the TUN is often answered
-# at once, and each packet less is one less that both ends wake up for.
-_ACK_WAITS = 0.001
+# qh3's pacing deadlines are microseconds away, and bear on nothing that waits here.
+_TIMER_GRANULARITY = 0.001
 
 _data, _address = itemgetter(0), itemgetter(1)
 
@@ -87,16 +83,13 @@ class Qh3Connection:
         self._oversized = 0
         self._packets = 0
         self._pings = 0
+        self._rtt: Seconds = 0.0
         self._now: Seconds = 0.0
-        self._controller = Controller(max(1200, self._payload))
-        self._starved = False
-        self._lost = 0  # packets, as of the core's last word
         self._first_flight = FirstFlight() if direct and settings.is_client else None
         self._uncertain = Uncertain()
         self._breath = Breath()
         self._stream_waits = False
         self._stuck_since: Seconds | None = None
-        self._ack_at: Seconds | None = None  # an acknowledgement waits until then
         self._stirred = False  # the core has heard of something that may have changed the path
 
     @property
@@ -117,7 +110,6 @@ class Qh3Connection:
 
     def receive(self, data: bytes, segment: int, address: SocketAddress, now: Seconds) -> None:
         address = _plain(address)
-        self._now = now
         core = self._core
         if core is None:
             if self._first_flight is not None:
@@ -128,23 +120,10 @@ class Qh3Connection:
                 self._connection.receive_datagram(data[at : at + segment], address, now)
             return
         self._stirred = True
-        before = core.bytes_in_flight
         if len(data) > segment:
             core.receive_gro_buffer(data, segment, address, now)
         else:
             core.receive_datagram(data, address, now)
-        self._note_gone(core, before, now)
-
-    def _note_gone(self, core: Any, before: int, now: Seconds) -> None:
-        """Tell the controller what the core has heard of."""
-        in_flight = core.bytes_in_flight
-        gone = before - in_flight
-        if gone > 0:
-            lost = core.loss_total - self._lost
-            if lost:
-                self._lost += lost
-                lost = min(gone, lost * self._payload)
-            self._controller.gone(gone - lost, lost, in_flight, core.latest_rtt, now)
 
     def received_datagrams(self) -> list[bytes]:
         received, self._received = self._received, []
@@ -155,8 +134,6 @@ class Qh3Connection:
         if self._core is not None:
             if self._core.has_events:
                 self._native.drain(self._received, found)
-                if self._received and self._ack_at is None:
-                    self._ack_at = self._now + _ACK_WAITS
             if self._stirred:
                 self._look()
         else:
@@ -209,7 +186,6 @@ class Qh3Connection:
             self._size()
 
     def _size(self) -> None:
-        self._controller.packet = self._payload
         limit = self._connection._remote_max_datagram_frame_size if self._direct else self._mtu
         # Peers may count the frame's type and length in their limit.
         self._largest = max(0, min(self._payload - self._overhead, limit - 5)) if limit else 0
@@ -219,15 +195,11 @@ class Qh3Connection:
         core = self._core
         if core is None:
             return self._transmit_early(now)
-        if self._ack_at is not None:
-            if now < self._ack_at and not (self._waiting or self._probes or self._stream_waits or self._closed):
-                return []
-            self._ack_at = None
         packets = self._feed(core, now) if self._backlog else []
         if self._probes:
             packets += self._build_probes(core, now)
         if self._waiting:
-            if self._breath.closed or core.get_send_buffer_size():
+            if self._breath.due(self._rtt, now) or core.get_send_buffer_size():
                 packets += self._build(core, now)
             waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
             deque(map(core.send_datagram, waiting), maxlen=0)
@@ -236,10 +208,8 @@ class Qh3Connection:
 
     def _build(self, core: Any, now: Seconds) -> list[Any]:
         packets: list[Any] = []
-        before = core.bytes_in_flight
         self._poll(core, packets, now)
         if packets:
-            self._controller.sent(max(0, core.bytes_in_flight - before), now)
             self._uncertain.sent(len(packets), sum(map(len, map(_data, packets))))
             self._packets += len(packets)
         if core.bytes_in_flight < core.congestion_window:
@@ -311,17 +281,7 @@ class Qh3Connection:
         if timer is None:
             return None
         at = float(timer[1])
-        if timer[0] == "pacing":
-            at = max(at, self._now + (_TIMER_GRANULARITY if self._stream_waits else _RARELY))
-        if self._ack_at is not None:
-            at = min(at, self._ack_at)
-        if self._breath.closed:
-            at = min(at, self._now + _RARELY)
-        if self._starved:
-            paced = self._controller.next_time(core.bytes_in_flight, self._now)
-            if paced is not None:
-                at = min(at, max(paced, self._now + _TIMER_GRANULARITY))
-        return at
+        return max(at, self._now + _TIMER_GRANULARITY) if timer[0] == "pacing" else at
 
     def handle_timer(self, now: Seconds) -> None:
         self._stirred = True
@@ -329,9 +289,7 @@ class Qh3Connection:
             if self._first_flight is None or not self._first_flight.takes(now):
                 self._connection.handle_timer(now)
         else:
-            before = self._core.bytes_in_flight
             self._core.handle_timer(now)
-            self._note_gone(self._core, before, now)
 
     # Datagrams
 
@@ -347,25 +305,20 @@ class Qh3Connection:
             return 0 if self._connection.get_send_buffer_size() else _MOST_BEYOND - self._waiting_cost
         if core.get_send_buffer_size() or self._backlog:
             return 0
-        self._now = now
-        in_flight, most = core.bytes_in_flight, MOST_A_TURN
-        full = in_flight >= core.congestion_window
-        if (full or self._breath.closed) and self._breath.holds(core.smoothed_rtt or 0.0, now, full=full):
-            return 0
-        if full:
-            # Acknowledgements are on their way: they end the wait.
-            if self._uncertain.count(in_flight) > MOST_UNCERTAIN:
+        in_flight = core.bytes_in_flight
+        if in_flight >= core.congestion_window:
+            self._rtt = core.smoothed_rtt or 0.0
+            # Acknowledgements are on their way: they end either wait.
+            if self._breath.due(self._rtt, now) or self._uncertain.count(in_flight) > MOST_UNCERTAIN:
                 return 0
-            most = _MOST_BEYOND
-        return min(most - self._waiting_cost, self._controller.allowance(in_flight, self._waiting_cost, now))
+            return _MOST_BEYOND - self._waiting_cost
+        return MOST_A_TURN - self._waiting_cost
 
     def room(self, now: Seconds) -> int:
         budget = self._budget(now)
         if self._waiting and budget < _ROOM_FOR_MORE:
             return 0  # a super-packet would be cut for it, and what waits leaves in this turn
-        room = max(0, budget // (self._largest + self._overhead) * self._largest)
-        self._starved = not room
-        return room
+        return max(0, budget // (self._largest + self._overhead) * self._largest)
 
     def send(self, datagrams: Sequence[bytes], now: Seconds) -> int:
         budget, largest, overhead = self._budget(now), self._largest, self._overhead
@@ -382,7 +335,6 @@ class Qh3Connection:
                 taken += 1
                 continue
             if spent + size + overhead > budget:
-                self._starved = True
                 break
             spent += size + overhead
             self._waiting.append(datagram)
@@ -482,8 +434,7 @@ class Qh3Connection:
         }
         core = self._core
         if core is not None:
-            facts["congestion_controller"] = "delivery"
-            facts["congestion_window"] = self._controller.window
+            facts["congestion_window"] = core.congestion_window
             facts["bytes_in_flight"] = core.bytes_in_flight
             facts["packets_sent"] = self._packets
             facts["packets_lost"] = core.loss_total

@@ -29,7 +29,6 @@ CORE = (
     "handle_timer",
     "handshake_confirmed",
     "has_events",
-    "latest_rtt",
     "loss_total",
     "next_event",
     "poll_transmit",

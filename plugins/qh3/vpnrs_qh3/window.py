@@ -11,11 +11,8 @@ from vpnrs_core.interfaces.common import Seconds
 MOST_UNCERTAIN = 30_000
 # A connection that is always beyond its window makes a pause this often, in seconds and in round trips.
 PATIENCE, PATIENCE_TRIPS = 0.5, 8
-# The same after stream bytes have left, which may have been lost, and once more: what was sent again may be as well.
+# The same after stream bytes have left, which may have been lost.
 STREAM_PATIENCE, STREAM_PATIENCE_TRIPS = 0.02, 2
-AGAIN = 3  # times as long after they left
-# How long the flight stays below the window then, in seconds and in round trips.
-DEBT, DEBT_TRIPS = 0.005, 0.5
 
 
 class Uncertain:
@@ -42,37 +39,22 @@ class Breath:
     """Says when datagrams must wait until the bytes in flight have fallen below the congestion window.
 
     Stream bytes obey the window, those that were lost and must be sent again included, of which nobody is told. While
-    datagrams hold the flight above it, they would never leave; nor do they at once when it has fallen below, for
-    datagrams are in qh3's books of pacing, too, and its debt has to run out."""
+    datagrams hold the flight above it, they would never leave."""
 
     def __init__(self) -> None:
         self._at = self._stream_at = 0.0
-        self._below_at: Seconds | None = None
-        self.closed = False
 
     def stream_left(self, now: Seconds) -> None:
         self._stream_at = now
 
     def taken(self, now: Seconds) -> None:
         """Packets were built, the window was not full afterwards: whatever waited for it has left."""
-        if not self.closed:
-            self._at = now
-
-    def holds(self, rtt: Seconds, now: Seconds, *, full: bool) -> bool:
-        """Whether datagrams wait. `full`: the flight is above the window."""
-        if full:
-            self.closed, self._below_at = self.closed or self.due(rtt, now), None
-        elif self.closed:
-            if self._below_at is None:
-                self._below_at = now
-            if now - self._below_at >= max(DEBT, rtt * DEBT_TRIPS):
-                self.closed, self._at = False, now
-        return self.closed
+        self._at = now
 
     def due(self, rtt: Seconds, now: Seconds) -> bool:
         waited = now - self._at
         if waited > PATIENCE and waited > PATIENCE_TRIPS * rtt:
             return True
         # What left before could not yet be known as lost at that time.
-        doubt = STREAM_PATIENCE + STREAM_PATIENCE_TRIPS * rtt
-        return any(self._at < self._stream_at + after <= now for after in (doubt, AGAIN * doubt))
+        doubt = self._stream_at + STREAM_PATIENCE + STREAM_PATIENCE_TRIPS * rtt
+        return self._at < doubt <= now

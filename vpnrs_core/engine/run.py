@@ -42,10 +42,14 @@ def plan_of(configuration: Configuration) -> Plan:
             mtu=configuration.tun.first_mtu,
             tun_name=tun_name,
         )
-    routes, forwarding = configuration.session.routes, configuration.forwarding
+    session, addresses, forwarding = configuration.session, configuration.addresses, configuration.forwarding
+    pools = [pool for pool in (addresses.ipv4, addresses.ipv6) if pool is not None]
+    # A DNS server that clients are told to ask is beyond this host like a route, unless it is in the tunnel's network.
+    asked = [server for server in session.dns if not any(server in pool for pool in pools)]
+    beyond = {each.version for each in (*session.routes, *asked)}
     return Plan(
-        forwards_ipv4=forwarding.nat44 or any(route.version == 4 for route in routes),
-        forwards_ipv6=any(route.version == 6 for route in routes),
+        forwards_ipv4=forwarding.nat44 or 4 in beyond,
+        forwards_ipv6=6 in beyond,
         sets_forwarding=forwarding.enable,
         needs_nft=next((f"[forwarding] {key}" for key in ("nat44", "clamp_mss") if getattr(forwarding, key)), ""),
         ipv6=configuration.addresses.ipv6 is not None,

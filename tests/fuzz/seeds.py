@@ -19,6 +19,7 @@ from vpnrs_core.packet.cut import cut
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.segment import segment
 from vpnrs_core.quic.aioquic_engine import AioquicEngine
+from vpnrs_core.quic.identity import make_certificate
 from vpnrs_core.session.client_handshake import ClientHandshake, Start
 from vpnrs_core.session.handshake import Send, close_message, reject_message
 from vpnrs_core.session.server_handshake import Opened, ServerHandshake, ServerState
@@ -151,6 +152,23 @@ def tokens() -> list[bytes]:
     return [file.encode(), token.encode(), made.text.encode(), two.encode(), HEADER.encode()]
 
 
+def journals() -> list[bytes]:
+    lines = [
+        {"journal": 1, "boot": "b", "namespace": "4:5"},
+        {"intend": 1, "change": {"kind": "route", "network": "10.8.0.0/16"}},
+        {"done": 1},
+        {"undoing": 1},
+        {"undone": 1},
+    ]
+    text = [json.dumps(line).encode() + b"\n" for line in lines]
+    return [b"".join(text), b"".join(text[:3]), b"".join(text[:2])[:-5]]
+
+
+def key_pairs() -> list[bytes]:
+    one, other = make_certificate("vpn.example"), make_certificate("192.0.2.1")
+    return [one.certificate + one.key, one.certificate + other.key, one.certificate * 2, one.key]
+
+
 def local() -> list[bytes]:
     asked = [local_protocol.request(1, "core.status", {}), local_protocol.error(1, "refused", "no")]
     return [*asked, *(message[local_protocol.HEADER.size :] for message in asked)]
@@ -180,6 +198,8 @@ def seeds() -> dict[str, list[bytes]]:
         "quic_packets": initials(),
         "config_files": configurations(),
         "token_files": tokens(),
+        "journals": journals(),
+        "key_pairs": key_pairs(),
         "local_messages": local(),
         "nat64": [listed(packets) for packets in nat64.seeds()],
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import gettempdir
 
+from cryptography.utils import CryptographyDeprecationWarning
 from vpnrs_auth_token.token import TokenError, parse_token
 from vpnrs_auth_token.tokenfile import TokenFileError, parse_file
 
@@ -21,6 +23,7 @@ from vpnrs_core.counters import CORE_REASONS, DropCounts
 from vpnrs_core.engine import local_protocol
 from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.errors import ConfigError, PeerError
+from vpnrs_core.host import journal
 from vpnrs_core.packet.checks import well_formed
 from vpnrs_core.packet.coalesce import coalesce
 from vpnrs_core.packet.fragment import fragment, may_fragment
@@ -33,6 +36,7 @@ from vpnrs_core.packet.segment import segment
 from vpnrs_core.pipeline.pipeline import Pipeline
 from vpnrs_core.quic.budget import Admission
 from vpnrs_core.quic.demux import Demux, Gatehouse, Reply, one_connection
+from vpnrs_core.quic.identity import load_key_pair
 from vpnrs_core.session.client_handshake import Answered, ClientHandshake, Start
 from vpnrs_core.session.handshake import Challenged, Finish, Judge, Violation
 from vpnrs_core.session.server_handshake import Opened, ServerHandshake
@@ -197,8 +201,7 @@ def quic_packets(data: bytes) -> None:
 
 def config_files(data: bytes) -> None:
     """A configuration is loaded or refused with ConfigError, which is short lines of text."""
-    path = Path(gettempdir()) / f"vpnrs-fuzz-{os.getpid()}.toml"
-    path.write_bytes(data)
+    path = _written(data, "toml")
     try:
         load(path)
     except ConfigError as refused:
@@ -224,6 +227,33 @@ def token_files(data: bytes) -> None:
         _shows_nothing(str(error), text)
 
 
+def journals(data: bytes) -> None:
+    """A journal is read or refused, and what it tells of is numbered."""
+    path = _written(data, "journal")
+    try:
+        found = journal.read(path)
+    except ValueError as error:
+        _is_one_line(error, 1000)
+    else:
+        assert all(entry.number <= found.last for entry in found.entries)
+    finally:
+        path.unlink()
+
+
+def key_pairs(data: bytes) -> None:
+    """A server's certificate and key, one behind the other: taken, or refused in one line."""
+    path = _written(data, "pem")
+    try:
+        with warnings.catch_warnings():
+            # A serial number of zero and the like: taken today, and the library says that it will not be for ever.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            load_key_pair(path, path)
+    except ConfigError as refused:
+        _is_one_line(refused, 1000)
+    finally:
+        path.unlink()
+
+
 def local_messages(data: bytes) -> None:
     """What another process writes to a local socket."""
     try:
@@ -243,7 +273,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         capsules, messages, server_handshake, client_handshake, datagrams, frames, coalescing, ingress, quic_packets,
-        config_files, token_files, local_messages, nat64,
+        config_files, token_files, journals, key_pairs, local_messages, nat64,
     )
 }  # fmt: skip
 
@@ -298,6 +328,12 @@ def _without(ip: bytes, at: int, protocol: int) -> bytes:
 def _link(own: frozenset[str], lane: str) -> LinkPort:
     codecs = [(context, codec.NAME, codec().open(own, ALL_KINDS, lane)) for context, codec in _CONTEXTS]
     return LinkPort(None, None, codecs)  # type: ignore[arg-type]  # decoding asks neither connection nor lane
+
+
+def _written(data: bytes, kind: str) -> Path:
+    path = Path(gettempdir()) / f"vpnrs-fuzz-{os.getpid()}.{kind}"
+    path.write_bytes(data)
+    return path
 
 
 def _is_one_line(error: object, most: int) -> None:

@@ -201,3 +201,17 @@ def test_the_scope_is_this_boot_and_namespace():
     boot, namespace = current_scope()
     assert len(boot) == 36
     assert current_scope() == (boot, namespace)
+
+
+def test_a_journal_that_has_no_end_is_refused_and_left_alone(path):
+    path.symlink_to("/dev/zero")
+    with pytest.raises(HostError, match="longer than 64 MiB"):
+        Journal(path, HERE)
+    assert path.is_symlink()
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"intend": 1e999, "change": {}}', "7", '{"done": []}', "\x85"])
+def test_a_line_that_is_no_record_is_named(path, line):
+    path.write_text(f'{{"journal": 1, "boot": "b", "namespace": "n"}}\n{line}\n')
+    with pytest.raises(HostError, match="line 2: not a journal record"):
+        Journal(path, HERE)

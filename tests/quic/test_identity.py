@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import ssl
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -79,3 +80,11 @@ def test_missing_files_and_settings_are_named(tmp_path):
         load_key_pair(tmp_path / "nowhere.pem", tmp_path / "key.pem")
     with pytest.raises(ConfigError, match="key is missing"):
         load_key_pair(tmp_path / "certificate.pem", None)
+
+
+@pytest.mark.parametrize("part", ["certificate", "key"])
+def test_a_file_that_has_no_end_is_refused(tmp_path, part):
+    files = dict(zip(("certificate", "key"), write(tmp_path), strict=True))
+    files[part] = Path("/dev/zero")
+    with pytest.raises(ConfigError, match=f"{part} /dev/zero is longer than 4 MiB"):
+        load_key_pair(**files)

@@ -15,6 +15,7 @@ change `intend` before it is made, `done` after, `undoing` before it is taken ba
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,8 @@ from vpnrs_core.host.changes import boot_id
 _VERSION: Final = 1
 # A journal is written anew when this many of its lines tell of what has been undone.
 _DEAD_LINES: Final = 512
+# Of a hundred thousand changes. A device or a pipe may have no end.
+MAX_BYTES: Final = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,18 @@ def replay(lines: Iterable[str]) -> Replayed:
                 entries[record["undoing"]] = replace(entries[record["undoing"]], undoing=True)
             else:
                 del entries[record["undone"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"line {position}: not a journal record ({error})") from error
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"line {position}: not a journal record ({str(error)[:200]})") from error
     return Replayed(scope, list(entries.values()), last)
+
+
+def read(path: Path) -> Replayed:
+    """Raises OSError, and ValueError for what is no journal or longer than one gets."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"it is longer than {MAX_BYTES >> 20} MiB")
+    return replay(io.StringIO(raw.decode(), newline="\n"))
 
 
 def current_scope() -> tuple[str, str]:
@@ -95,8 +107,7 @@ class Journal:
         entries: list[Entry] = []
         self._last = 0
         try:
-            with path.open(encoding="utf-8") as file:
-                found = replay(file)
+            found = read(path)
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:

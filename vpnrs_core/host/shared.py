@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from vpnrs_core.host.changes import SetSysctl
-from vpnrs_core.host.journal import Entry, Journal, replay
+from vpnrs_core.host.journal import Entry, Journal, read
 from vpnrs_core.host.rundir import JOURNAL, is_held
 
 log = logging.getLogger("vpnrs.host")
@@ -73,8 +73,7 @@ def _others(journal: Journal) -> Iterator[tuple[Path, Entry]]:
         if path == journal.path:
             continue
         try:
-            with path.open(encoding="utf-8") as file:
-                found = replay(file)
+            found = read(path)
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:

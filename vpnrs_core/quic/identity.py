@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -25,6 +26,10 @@ from cryptography.x509.oid import NameOID
 from vpnrs_core.errors import ConfigError
 
 _YEARS = 20
+# What the library raises beside ValueError for bytes that it does not take.
+_UNREADABLE = (UnsupportedAlgorithm, x509.InvalidVersion)
+# Of a PEM file: more than all public CAs with their descriptions. A device or a pipe may have no end.
+MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,19 +111,18 @@ def load_key_pair(certificate: Path | None, key: Path | None) -> KeyPair:
     if certificate is None or key is None:
         missing = "certificate" if certificate is None else "key"
         raise ConfigError(f"[quic] {missing} is missing: a server needs both. `vpnrs init DIR` makes a pair.")
-    certificate_pem = _read(certificate, "certificate")
-    key_pem = _read(key, "key")
+    certificate_pem = read_pem(certificate, "[quic] certificate")
+    key_pem = read_pem(key, "[quic] key")
     try:
-        leaf = x509.load_pem_x509_certificates(certificate_pem)[0]
-    except (ValueError, IndexError) as error:
-        raise ConfigError(f"[quic] certificate {certificate} is not a PEM certificate: {error}") from None
+        spki = _spki(x509.load_pem_x509_certificates(certificate_pem)[0])
+    except (ValueError, IndexError, *_UNREADABLE) as error:
+        raise ConfigError(f"[quic] certificate {certificate} is not a PEM certificate: {_told(error)}") from None
     try:
         private = load_pem_private_key(key_pem, password=None)
     except TypeError:
         raise ConfigError(f"[quic] key {key} is encrypted. Store it without a passphrase, mode 0600.") from None
-    except ValueError as error:
-        raise ConfigError(f"[quic] key {key} is not a PEM private key: {error}") from None
-    spki = _spki(leaf)
+    except (ValueError, *_UNREADABLE) as error:
+        raise ConfigError(f"[quic] key {key} is not a PEM private key: {_told(error)}") from None
     if private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != spki:
         raise ConfigError(f"[quic] key {key} does not belong to certificate {certificate}. Name the pair's own key.")
     return KeyPair(certificate_pem, key_pem, spki)
@@ -128,8 +132,18 @@ def _spki(certificate: x509.Certificate) -> bytes:
     return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _read(path: Path, what: str) -> bytes:
+def _told(error: Exception) -> str:
+    """One line."""
+    return " ".join(str(error).split())[:200]
+
+
+def read_pem(path: Path, what: str) -> bytes:
+    """A file of certificates or a key; `what` names its setting. Raises ConfigError, also when it is too long."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"[quic] {what} {path} cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"{what} {path} cannot be read: {error.strerror}.") from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{what} {path} is longer than {MAX_BYTES >> 20} MiB, which no PEM file is; check the path.")
+    return raw

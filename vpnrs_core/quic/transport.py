@@ -20,7 +20,7 @@ from vpnrs_core.interfaces.transport import Connection
 from vpnrs_core.quic.codes import CLOSE_IDENTITY
 from vpnrs_core.quic.connection import QuicConnection
 from vpnrs_core.quic.driver import ClientDriver, Driver, expect_connection
-from vpnrs_core.quic.identity import load_key_pair, parse_pin, pin_of_spki
+from vpnrs_core.quic.identity import load_key_pair, parse_pin, pin_of_spki, read_pem
 from vpnrs_core.quic.resolve import resolve, split_where
 from vpnrs_core.quic.server import ServerDriver
 from vpnrs_core.quic.settings import QuicConfig, ServerIdentity
@@ -245,10 +245,7 @@ class QuicTransport:
         pin = parse_pin(wanted.server_pin) if wanted.server_pin is not None else None
         ca: bytes | None = None
         if wanted.ca is not None and wanted.ca != "system":
-            try:
-                ca = Path(wanted.ca).read_bytes()
-            except OSError as error:
-                raise ConfigError(f"ca {wanted.ca} cannot be read: {error.strerror}.") from None
+            ca = read_pem(Path(wanted.ca), "ca")
             if b"-----BEGIN CERTIFICATE-----" not in ca:
                 raise ConfigError(f"ca {wanted.ca} is not a PEM file of certificates.")
         return _Check(pin, ca, wanted.ca is not None, wanted.server_name or host)

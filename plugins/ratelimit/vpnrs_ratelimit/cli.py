@@ -40,6 +40,8 @@ def status(instance: str | None, as_json: bool) -> None:
             f"tracked: {tier['tracked']}"
         )
     _table(answer["blocks"], ("tier", "who", "seconds_left", "level"), "no block is active")
+    if (more := answer["active_blocks"] - len(answer["blocks"])) > 0:
+        click.echo(f"and {more} more")
     _table(answer["top_failing"], ("fingerprint", "failures"), "no credential has failed lately")
     click.echo(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in answer["figures"].items()))
 
@@ -60,7 +62,8 @@ def unblock(who: str | None, everyone: bool, instance: str | None, as_json: bool
         click.echo(json.dumps(answer, indent=2))
         return
     for block in answer["unblocked"]:
-        click.echo(f"Unblocked {block['tier']} {block['who']}, {block['seconds_left']:g} s before its time.")
+        who = block["who"] if block["who"] == block["tier"] else f"{block['tier']} {block['who']}"
+        click.echo(f"Unblocked {who}, {block['seconds_left']:g} s before its time.")
     if (more := answer["lifted"] - len(answer["unblocked"])) > 0:
         click.echo(f"Unblocked {more} more.")
     if not answer["lifted"]:

@@ -13,10 +13,11 @@ from pydantic import Field
 from vpnrs_core.errors import ConfigError, PeerError
 from vpnrs_core.interfaces import Context, ControlRequest, StoreUnavailable
 from vpnrs_ratelimit.figures import FigureValues
-from vpnrs_ratelimit.limit import ALL, CREDENTIAL, GLOBAL, PRINCIPAL, STORE_DEADLINE, Limit
+from vpnrs_ratelimit.limit import CREDENTIAL, GLOBAL, PRINCIPAL, STORE_DEADLINE, Limit, short_name
 from vpnrs_ratelimit.sources import names
 from vpnrs_ratelimit.tier import Block
 
+# With names of 256 characters a few MiB: an answer on a local socket may have 64.
 MOST_BLOCKS = 1000
 MOST_FAILING = 10
 # A credential that was pasted in the place of its fingerprint becomes no key of the store.
@@ -54,7 +55,10 @@ class BlockStatus(pydantic.BaseModel):
     """One block."""
 
     tier: str = Field(description="As above.")
-    who: str = Field(description="A fingerprint, a prefix, a principal, or all.")
+    who: str = Field(
+        description="A fingerprint, a prefix, a principal, or global; of a name of more than 256 characters its "
+        "beginning and a digest."
+    )
     seconds_left: float = Field(description="Seconds until it ends.")
     level: int = Field(description="1: the first; more: a longer one, because of those before.")
 
@@ -74,7 +78,7 @@ class RateLimitStatus(pydantic.BaseModel):
     when_store_fails: Literal["refuse", "admit"] = Field(description="What happens to attempts while it does not.")
     tiers: list[TierStatus] = Field(description="The tiers that are on.")
     active_blocks: int = Field(description=f"Blocks there are, of all gateways; at most {MOST_BLOCKS} of each tier.")
-    blocks: list[BlockStatus] = Field(description="These.")
+    blocks: list[BlockStatus] = Field(description=f"These, {MOST_BLOCKS} at most.")
     top_failing: list[Failing] = Field(description=f"The {MOST_FAILING} credentials that failed most at this gateway.")
     figures: FigureValues = Field(description="Counted since the start.")
 
@@ -118,7 +122,7 @@ class Control:
                 for name, tier in limit.tiers.items()
             ],
             active_blocks=len(blocks),
-            blocks=blocks,
+            blocks=blocks[:MOST_BLOCKS],
             top_failing=[Failing(fingerprint=who, failures=count) for who, count in top],
             figures=limit.figures.values,
         )
@@ -176,9 +180,9 @@ def _status(block: Block) -> BlockStatus:
 
 def _places(who: str) -> Mapping[str, str]:
     """Tier → name, wherever this text may mean somebody."""
-    found = {PRINCIPAL: who, **names(who)}
+    found = {PRINCIPAL: short_name(who), **names(who)}
     if who == GLOBAL:
-        found[GLOBAL] = ALL
+        found[GLOBAL] = GLOBAL
     if _FINGERPRINT.fullmatch(who):
         found[CREDENTIAL] = who.lower()
     return found

@@ -45,7 +45,7 @@ class AuthBlockedPerToken(AuthBlocked):
 
 @dataclass(frozen=True, kw_only=True)
 class AuthBlockedGlobal(AuthBlocked):
-    """All that present a credential; `who` is "all"."""
+    """All that present a credential; `who` is "global"."""
 
 
 @dataclass(frozen=True, kw_only=True)

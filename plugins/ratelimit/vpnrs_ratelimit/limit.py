@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from math import ceil
 from typing import ClassVar
 
@@ -25,8 +26,8 @@ from vpnrs_ratelimit.teller import Teller
 from vpnrs_ratelimit.tier import Block, Clocks, Escalation, RuleLike, Tier
 
 CREDENTIAL, GLOBAL, PRINCIPAL = "credential", "global", "principal"
-# The one name in the global tier.
-ALL = "all"
+# Characters of a principal's name as it is kept, shown and unblocked.
+LONGEST_NAME = 256
 # Seconds for all that one attempt asks of the store: well below the five after which the core refuses it anyway.
 STORE_DEADLINE = 3.0
 
@@ -90,9 +91,10 @@ class Limit:
             return Contribution()
         try:
             async with asyncio.timeout(STORE_DEADLINE):
-                block = await tier.blocked(principal.name)
+                who = short_name(principal.name)
+                block = await tier.blocked(who)
                 if block is None:
-                    await self._count(PRINCIPAL, principal.name, attempt.source)
+                    await self._count(PRINCIPAL, who, attempt.source)
         except Exception as error:
             refused = self._store_failed(error)
             return refused if isinstance(refused, Refuse) else Contribution()
@@ -103,7 +105,7 @@ class Limit:
 
     def _names(self, attempt: Attempt) -> Mapping[str, str]:
         """Tier → name of this attempt in it, of the tiers that are on."""
-        found = {GLOBAL: ALL, **prefixes(attempt.source)}
+        found = {GLOBAL: GLOBAL, **prefixes(attempt.source)}
         if attempt.fingerprint is not None:
             found[CREDENTIAL] = _hex(attempt)
         return {tier: who for tier, who in found.items() if tier in self.tiers}
@@ -129,9 +131,7 @@ class Limit:
             self._let_past.add(attempt.id)
             return Admit()
         # Rounded up: who comes a moment too early waits once more.
-        return Refuse(
-            Code.BLOCKED, retry_after=ceil(block.left * 10) / 10, detail=f"{block.tier} {block.who} is blocked"
-        )
+        return Refuse(Code.BLOCKED, retry_after=ceil(block.left * 10) / 10, detail=f"{block} is blocked")
 
     async def _count(self, tier: str, who: str, source: str) -> None:
         block, forgotten = await self.tiers[tier].count(who)
@@ -178,6 +178,14 @@ def _tiers(config: RateLimitConfig, ctx: Context) -> Mapping[str, Tier]:
     clocks = Clocks(ctx.now, ctx.wall, ctx.random(8).hex())
     escalation = Escalation(config.escalate, config.escalate_memory, config.longest_block)
     return {name: Tier(name, rule, ctx.store, clocks, escalation, config.tracked) for name, rule in rules if rule.most}
+
+
+def short_name(principal: str) -> str:
+    """Of a name that is too long for a key, a table and a request its beginning, and a digest of all of it."""
+    if len(principal) <= LONGEST_NAME:
+        return principal
+    digest = sha256(principal.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{principal[: LONGEST_NAME - len(digest) - 1]}…{digest}"
 
 
 def _hex(attempt: Attempt) -> str:

@@ -51,6 +51,10 @@ class Block:
     left: Seconds
     level: int = 1
 
+    def __str__(self) -> str:
+        """The tier of all has one name, its own."""
+        return self.tier if self.who == self.tier else f"{self.tier} {self.who}"
+
 
 @dataclass(frozen=True)
 class Clocks:

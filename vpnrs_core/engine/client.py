@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from vpnrs_core.config.fields import split_host_port
@@ -46,6 +46,7 @@ log = logging.getLogger("vpnrs.client")
 
 # Routes that `vpnrs doctor --live` looks up.
 _MOST_PROBES = 16
+_IPV4_ALONE: Sequence[Network] = (ip_network("0.0.0.0/0"),)
 
 
 class Client:
@@ -67,7 +68,7 @@ class Client:
         self._ticket: ResumeTicket | None = None
         self._link: ClientSideLink | None = None
         self._task: asyncio.Task[None] | None = None
-        self._switch_closed = False
+        self._switch_closed = self._without_ipv6 = False
         self._roaming = Roaming(self._tunnel, self._standing)
         self._state = "connecting"
         self._attempts = 0
@@ -271,6 +272,7 @@ class Client:
         if self._config.kill_switch and not self._switch_closed:
             await self._aim()
             await self._close_switch()
+        wanted = await self._wanted()
         transport = instance.selection.transport
         connection = await self._roaming.dial(
             asyncio.ensure_future(transport.dial(self._config.server, tuple(self._protocols)))
@@ -283,7 +285,7 @@ class Client:
         book = instance.vitals.book
         book.arrived(connection, started)
         link = self._link = ClientSideLink(instance, self._tunnel, connection)
-        request = asyncio.create_task(protocol.request(connection, self._wish(), link))
+        request = asyncio.create_task(protocol.request(connection, self._wish(wanted), link))
         link.on_error = request.cancel
         up = asyncio.create_task(self._tell_up(link, started))
         try:
@@ -328,11 +330,21 @@ class Client:
         if link.latest is not None and link.latest.resume is not None:
             self._ticket = link.latest.resume
 
-    def _wish(self) -> ClientRequest:
+    async def _wanted(self) -> Sequence[Network]:
+        """What the configuration asks for; without a word of its own, no family that this host has turned off."""
+        if self._config.wanted or not await self._instance.host.lacks_ipv6(self._instance.tun):
+            self._without_ipv6 = False
+            return self._config.wanted
+        if not self._without_ipv6:
+            log.warning("IPv6 is off on this host: the tunnel is asked for IPv4 alone")
+        self._without_ipv6 = True
+        return _IPV4_ALONE
+
+    def _wish(self, wanted: Sequence[Network]) -> ClientRequest:
         return ClientRequest(
             method=self._config.auth.method,
             half=self._half,
-            wanted=self._config.wanted,
+            wanted=wanted,
             offer=self._tunnel.offer(),
             resume=self._ticket,
             lane=self._config.lane,

@@ -311,7 +311,8 @@ def _advice(code: int) -> str:
     hints = {
         errno.EPERM: "no permission: run as root or with CAP_NET_ADMIN",
         errno.EEXIST: "the host has it already: remove it there, or choose another",
-        errno.EACCES: "IPv6 is disabled on this host (net.ipv6.conf.*.disable_ipv6)",
+        errno.EACCES: "IPv6 is disabled on this host: 'sysctl -w net.ipv6.conf.default.disable_ipv6=0' turns it on; "
+        'or leave it out: wanted = ["0.0.0.0/0"] at a client, no [addresses] ipv6 at a server',
         errno.EOPNOTSUPP: "this kernel has no such address family: is IPv6 disabled?",
         errno.ENODEV: "the interface is gone",
     }

@@ -10,7 +10,7 @@ from typing import Final, Self
 from vpnrs_core.errors import HostError
 from vpnrs_core.events import HostChanged
 from vpnrs_core.host import rulesets, shared
-from vpnrs_core.host.changes import AddAddress, Change, SetSysctl, list_sysctls
+from vpnrs_core.host.changes import AddAddress, Change, SetSysctl, list_sysctls, read_sysctl
 from vpnrs_core.host.conflicts import check_address
 from vpnrs_core.host.dns import ResolvConfFile, dns_change
 from vpnrs_core.host.journal import Journal
@@ -127,6 +127,13 @@ class HostSetup:
     def withdrawn(self) -> Mapping[Network, str]:
         """Routes that are not in force while the host is on a network that they overlap, each with the reason."""
         return {} if self._routes is None else self._routes.withdrawn
+
+    async def lacks_ipv6(self, tun: TunDevice) -> bool:
+        """The TUN takes no IPv6, nor has this host any that could leave beside the tunnel. Containers often are so."""
+        if read_sysctl(f"net/ipv6/conf/{tun.name}/disable_ipv6") == "0":
+            return False
+        here = [each.address for each in await self.netlink.addresses()]
+        return all(address.version == 4 or address.is_loopback for address in here)
 
     async def set_mtu(self, mtu: int) -> None:
         """Bytes; at least 1280 while the tunnel has an IPv6 address."""

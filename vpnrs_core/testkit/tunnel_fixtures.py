@@ -33,11 +33,11 @@ def pytest_runtest_makereport(
 
 
 def add_logs(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Once, whoever asks."""
+    """Once, whoever asks; also those of tunnels that its module has for all its tests."""
     if report.when == "call":
         item.stash[_passed] = report.passed
     if report.failed and not any(title.startswith("log of ") for title, _ in report.sections):
-        for each in item.stash.get(_tunnels, []):
+        for each in (each for node in item.listchain() for each in node.stash.get(_tunnels, [])):
             report.sections += [(f"log of {name}", text) for name, text in each.logs()]
 
 
@@ -49,9 +49,9 @@ def tunnel(request: pytest.FixtureRequest, netns: Topology) -> Iterator[Callable
 
 
 @contextmanager
-def tunnels(item: pytest.Item) -> Iterator[Callable[..., TunnelNet]]:
+def tunnels(item: pytest.Item | pytest.Module) -> Iterator[Callable[..., TunnelNet]]:
     """After a test that passed, what still runs is stopped, must exit with 0 and must have left nothing behind. After
-    one that failed, the logs are in the report."""
+    one that failed, the logs are in the report. What a module has for all its tests it stops and checks itself."""
     made: list[TunnelNet] = []
     item.stash[_tunnels] = made
 

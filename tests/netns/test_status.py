@@ -35,7 +35,7 @@ def test_status_tells_everything_of_session_and_link(net):
         assert link["rtt_ms"] > 0
         assert link["rtt_variation_ms"] > 0
         assert link["handshake_ms"] > 0
-        assert (link["engine"], link["congestion_controller"]) in (("aioquic", "cubic"), ("qh3", "delivery"))
+        assert (link["engine"], link["congestion_controller"]) in (("aioquic", "cubic"), ("qh3", "cubic"))
         assert link["congestion_window"] > 1000
         assert link["datagram_size"] == 1472  # what a path of 1500 carries, behind IPv4 and UDP
         assert link["loss"] == 0

@@ -71,8 +71,12 @@ class Stranger:
             # The socket is made in the first steps of the task; the namespace is this thread's.
             for _ in range(20):
                 await asyncio.sleep(0)
-            while not dialling.done():  # noqa: ASYNC110 - name resolution may need its threads
-                await asyncio.sleep(0.01)
+            try:
+                while not dialling.done():  # noqa: ASYNC110 - name resolution may need its threads
+                    await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                dialling.cancel()
+                raise
         connection = await dialling
         heard = Heard()
         return connection, heard

@@ -1,18 +1,23 @@
 """Runs instances that all need this namespace's forwarding, in every order of starts and ends, with real processes.
 
-    python shared_driver.py DIRECTORY SCRIPT...
+    python shared_driver.py DIRECTORY SCRIPT...|steps
 
 A SCRIPT is one life of a host: "A+ B+ A! B-". An instance starts (+), stops (-), is killed and its guard puts
 back what it left (!), is killed together with its guard (x); a next start (?) or `vpnrs doctor --fix` (c) finds that.
+"steps": a second instance starts and stops beside a first, and is killed before each of its steps in turn, anything
+that touches a setting or its journal; its guard puts back what it left.
+
 After each step forwarding must be on exactly while an instance runs or a crash is not cleared up, and at the end all
 settings must be as they were.
 
-Prints one JSON object: how many scripts there were, and what was found wrong.
+Prints one JSON object: how many lives there were, and what was found wrong.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import gc
+import itertools
 import json
 import os
 import signal
@@ -21,6 +26,7 @@ from pathlib import Path
 
 from vpnrs_core.host import changes, leftovers
 from vpnrs_core.host.guard import Guard
+from vpnrs_core.host.journal import Journal
 from vpnrs_core.host.rundir import RunDir
 from vpnrs_core.host.setup import HostSetup
 
@@ -38,9 +44,10 @@ async def life(name, ready, end):
     """An instance that runs until it is told to end."""
     rundir = RunDir.claim(name)
     guard = Guard.start(rundir)
+    os.write(ready, f"{guard.pid} ".encode())
     setup = await HostSetup.open(rundir)
     await setup.enable_forwarding(True, True)
-    os.write(ready, f"{guard.pid}\n".encode())
+    os.write(ready, b"ready")
     os.read(end, 1)
     await setup.undo()
     await setup.close()
@@ -53,12 +60,32 @@ async def start_again(name):
         await (await HostSetup.open(rundir)).close()
 
 
+def die_before(number):
+    """The process kills itself before that step of its life."""
+    steps = itertools.count(1)
+
+    def counted(function):
+        def call(*arguments):
+            if next(steps) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments)
+
+        return call
+
+    Journal._write = counted(Journal._write)
+    changes.write_sysctl = counted(changes.write_sysctl)
+
+
 class Running:
-    def __init__(self, name):
+    """An instance in a process of its own, at work when this is made, unless it is to die before."""
+
+    def __init__(self, name, dies_before=0):
         (self._said, ready), (end, self._end) = os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._end)
+            if dies_before:
+                die_before(dies_before)
             try:
                 asyncio.run(life(name, ready, end))
                 os._exit(0)
@@ -66,22 +93,26 @@ class Running:
                 os._exit(1)
         os.close(ready)
         os.close(end)
-        self.guard = int(os.read(self._said, 32) or b"0")
+        said = b""
+        while not said.endswith(b"ready") and (more := os.read(self._said, 32)):
+            said += more
+        self.guard = int(said.split()[0])
 
     def finish(self, how):
+        """→ whether it has ended in order."""
         if how == "x":
             os.kill(self.guard, signal.SIGKILL)
         if how == "-":
-            os.write(self._end, b".")
+            with contextlib.suppress(BrokenPipeError):  # it is dead already
+                os.write(self._end, b".")
         else:
             os.kill(self.pid, signal.SIGKILL)
-        for pid in (self.pid, self.guard):
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass  # the instance has waited for its guard itself
+        status = os.waitpid(self.pid, 0)[1]
+        with contextlib.suppress(ChildProcessError):  # who ends in order has waited for its guard itself
+            os.waitpid(self.guard, 0)
         os.close(self._end)
         os.close(self._said)
+        return status == 0
 
 
 def play(script):
@@ -112,12 +143,35 @@ def play(script):
     return wrong
 
 
+def play_steps():
+    """→ the number of lives, and what was wrong, a line each."""
+    wrong, before = [], state()
+    for number in itertools.count(1):
+        first = Running("first")
+        complete = Running("second", number).finish("-")
+        is_on = [changes.read_sysctl(key) for key in FORWARDING]
+        if is_on != ["1", "1"]:
+            wrong.append(f"step {number}: forwarding is {is_on} while the first one runs")
+        first.finish("-")
+        after = state()
+        wrong += [
+            f"step {number}: {key} is {after[key]}, was {before[key]}" for key in before if after[key] != before[key]
+        ]
+        if complete or wrong:
+            return number, wrong
+    raise AssertionError("no life is endless")
+
+
 def main():
     os.environ["VPNRS_RUN_DIR"] = sys.argv[1]
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     gc.freeze()  # forks share what is never looked at again
     gc.disable()
     scripts = sys.argv[2:]
+    if scripts == ["steps"]:
+        number, wrong = play_steps()
+        print(json.dumps({"played": number, "wrong": wrong}))
+        return
     print(json.dumps({"played": len(scripts), "wrong": [line for script in scripts for line in play(script)]}))
 
 

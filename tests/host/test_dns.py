@@ -6,6 +6,8 @@ tests/netns/test_dns.py resolves names by the real resolver of the C library.
 
 import asyncio
 import os
+import shutil
+import subprocess
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from vpnrs_core.host.leftovers import clear, leftovers
 from vpnrs_core.host.netlink import HostLink
 from vpnrs_core.host.resolv_conf import Former, former, with_servers
 
+CHATTR = shutil.which("chattr")
 SERVERS = [ip_address("10.77.0.1"), ip_address("fd77::1")]
 BEFORE = "# mine\nnameserver 192.0.2.1\nsearch example.org\noptions edns0\n"
 
@@ -228,6 +231,23 @@ async def test_a_file_that_may_not_be_written_is_said_so(etc):
     (etc / "resolv.conf").mkdir()
     with pytest.raises(HostError, match=r"resolv\.conf cannot be written: Is a directory; .* accept_dns = false"):
         await change.apply(Links())
+
+
+@pytest.fixture
+def immutable(etc):
+    path = etc / "resolv.conf"
+    if CHATTR is None or subprocess.run([CHATTR, "+i", path], capture_output=True).returncode:
+        pytest.skip("this file system, or this user, makes no file immutable")
+    yield path
+    subprocess.run([CHATTR, "-i", path], check=True)
+
+
+async def test_a_file_that_is_immutable_is_told_so_and_how_to_mend_it(immutable):
+    change, _ = dns_change(SERVERS, [], "vpnrs0", 7, "work")
+    with pytest.raises(HostError, match=r"written: Operation not permitted \(immutable\? 'chattr -i /.*resolv.conf'"):
+        await change.apply(Links())
+    await change.undo(Links())
+    assert immutable.read_text() == BEFORE
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)

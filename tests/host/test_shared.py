@@ -29,16 +29,29 @@ def scripts():
     yield "A+ B+ C+ B! A- C-"
 
 
-def test_forwarding_is_on_while_one_needs_it_and_then_as_it_was(netns, tmp_path):
+@pytest.fixture
+def driven(netns, tmp_path):
+    """`driven(*arguments)` → what the driver found."""
     host, neighbour = netns.namespace("host"), netns.namespace("eth")
     netns.connect(host, neighbour, "10.203.1.0/24", "fd00:203::/64")
     # What the kernel would change along with forwarding, or needs along with it.
-    host.run(*["ip", "-6", "route", "add", "default", "via", "fd00:203::2", "dev", "eth", "proto", "ra"])
+    host.run("ip", "-6", "route", "add", "default", "via", "fd00:203::2", "dev", "eth", "proto", "ra")
     for setting in ("net.ipv4.conf.eth.forwarding=1", "net.ipv4.conf.all.accept_redirects=0",
                     "net.ipv6.conf.default.forwarding=1"):  # fmt: skip
         host.run("sysctl", "-q", "-w", setting)
+    run = tmp_path / "run"
+    run.mkdir()
+    return lambda *arguments: json.loads(
+        host.run(sys.executable, str(DRIVER), str(run), *arguments, timeout=120).stdout
+    )
+
+
+def test_forwarding_is_on_while_one_needs_it_and_then_as_it_was(driven):
     lines = list(scripts())
-    (tmp_path / "run").mkdir()
-    done = host.run(sys.executable, str(DRIVER), str(tmp_path / "run"), *lines, timeout=120)
-    result = json.loads(done.stdout)
-    assert result == {"played": len(lines), "wrong": []}
+    assert driven(*lines) == {"played": len(lines), "wrong": []}
+
+
+def test_who_is_killed_at_any_step_beside_another_takes_nothing_from_it(driven):
+    found = driven("steps")
+    assert found["wrong"] == []
+    assert found["played"] > 12

@@ -5,6 +5,7 @@ Each is undone exactly, and left alone when somebody else has changed it meanwhi
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -245,8 +246,10 @@ def _overwrite(path: str, text: str) -> None:
         finally:
             os.close(fd)
     except OSError as error:
+        # What the permissions allow and the kernel does not.
+        fixed = f" (immutable? 'chattr -i {path}' mends that)" if error.errno == errno.EPERM else ""
         raise HostError(
-            f"{path} cannot be written: {error.strerror}; let this process write it, or set accept_dns = false"
+            f"{path} cannot be written: {error.strerror}{fixed}; let this process write it, or set accept_dns = false"
         ) from error
 
 

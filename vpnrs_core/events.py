@@ -174,6 +174,17 @@ class PluginFailed(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PluginSlow(Event):
+    """A plugin's code kept everything else waiting: one call of `what` took `seconds`, and was last seen at `where`.
+    At most one in ten seconds a plugin."""
+
+    plugin: str
+    what: str
+    seconds: float
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServiceRestarted(Event):
     """A plugin's service ended; it begins anew after `again_in` seconds."""
 

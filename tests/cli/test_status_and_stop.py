@@ -81,7 +81,10 @@ def status_of(role: str, state: str, **more: Any) -> InstanceStatus:
             "state": state,
             "transport": "quic",
             "engine": "aioquic",
-            "plugins": [PluginStatus(name="core", version="0.1.0"), PluginStatus(name="odd", version="2", failures=3)],
+            "plugins": [
+                PluginStatus(name="core", version="0.1.0"),
+                PluginStatus(name="odd", version="2", failures=3, slow=2),
+            ],
             "tun": TunStatus(name="vpnrs0", mtu=1280, offloads=["tcp4"]),
             **more,
         }
@@ -176,6 +179,7 @@ def test_people_get_a_table(vpnrs: Vpnrs, instance: Callable[..., Instance]) -> 
         "1 min 5 s 1",
         "dropped (alice [bold]): spoofed_source 2",
         "plugin odd 2 failed 3 times",
+        "plugin odd 2 kept all waiting 2 times",
     ):
         assert part in said
 

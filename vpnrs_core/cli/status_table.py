@@ -71,6 +71,10 @@ def render(status: Status) -> RenderableType:
             parts.append(
                 _text(f"plugin {plugin.name} {plugin.version} failed {plugin.failures} times; the log says how")
             )
+        if plugin.slow:
+            parts.append(
+                _text(f"plugin {plugin.name} {plugin.version} kept all waiting {plugin.slow} times; the log says where")
+            )
     return Group(*parts)
 
 

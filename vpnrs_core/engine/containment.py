@@ -36,11 +36,20 @@ class Owners:
             entry.name: entry.owner for kind in _NAMED for entry in plugins.registry.all(kind)
         }
 
+    @property
+    def watched(self) -> bool:
+        """Whether there is a plugin besides the built-ins."""
+        return bool(self._packages)
+
     def of_error(self, exc: BaseException) -> str | None:
         """The plugin whose code raised or called what raised, the innermost first; None: it was the core's alone."""
         frames = [frame for frame, _ in traceback.walk_tb(exc.__traceback__)]
-        packages = (_package(str(frame.f_globals.get("__name__", ""))) for frame in reversed(frames))
-        return next((self._packages[package] for package in packages if package in self._packages), None)
+        owners = (self.of_module(str(frame.f_globals.get("__name__", ""))) for frame in reversed(frames))
+        return next((owner for owner in owners if owner is not None), None)
+
+    def of_module(self, name: str) -> str | None:
+        """The plugin that a module belongs to, by its package. None: it is no plugin's, or a built-in's."""
+        return self._packages.get(_package(name))
 
     def of(self, name: str, exc: BaseException | str) -> str:
         """`name` is a plugin, or the NAME of what one registered, or of a part of the core that called plugins."""

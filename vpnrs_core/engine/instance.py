@@ -31,6 +31,7 @@ from vpnrs_core.engine.services import ServiceRunner
 from vpnrs_core.engine.status import InstanceStatus, SessionStatus, SummaryStatus, summary_of
 from vpnrs_core.engine.vitals import Vitals
 from vpnrs_core.engine.walk import Walk, walk
+from vpnrs_core.engine.watch import Watch
 from vpnrs_core.errors import ConfigError, HostError, PluginError, VpnrsError
 from vpnrs_core.events import InstanceStarted, InstanceStopping
 from vpnrs_core.host.guard import Guard
@@ -106,6 +107,7 @@ class Instance:
         self.tun: Tun
         self.pipeline: Pipeline
         self.datapath: Datapath
+        self.watch: Watch | None = None
         self.stopping = False
         self._enable, self._block, self._reread = enable, block, reread
         self._reloading = asyncio.Lock()
@@ -204,7 +206,11 @@ class Instance:
         stack.callback(guard.end)
         guard.watch()
         self.plugins = load_plugins(self.configuration, self._context, enable=self._enable, block=self._block)
-        self.reporter.owners = Owners(self.plugins)
+        owners = self.reporter.owners = Owners(self.plugins)
+        if owners.watched:
+            self.watch = Watch(owners, self.bus.emit, log_event)
+            self.watch.start()
+            stack.callback(self.watch.stop)
         for text in self.plugins.warnings:
             logging.getLogger(LOGGER).warning(text)
         self.vitals.tally.declare(self.plugins.events)
@@ -363,7 +369,12 @@ class Instance:
             "uptime_seconds": round(time.monotonic() - self.started_at, 3),
             "transport": self.configuration.transport,
             "plugins": [
-                {"name": p.name, "version": p.version, "failures": self.reporter.counts.get(p.name, 0)}
+                {
+                    "name": p.name,
+                    "version": p.version,
+                    "failures": self.reporter.counts.get(p.name, 0),
+                    "slow": 0 if self.watch is None else self.watch.judgement.counts.get(p.name, 0),
+                }
                 for p in self.plugins.loaded
             ],
             "tun": {

@@ -19,6 +19,7 @@ _WARNINGS: tuple[type[Event], ...] = (
     events.AttemptRefused,
     events.ConnectFailed,
     events.Disconnected,
+    events.PluginSlow,
     events.ServiceRestarted,
     events.Missed,
 )

@@ -116,6 +116,7 @@ class PluginStatus(pydantic.BaseModel):
     name: str = Field(description="Name of the plugin; core: the built-ins.")
     version: str = Field(description="Version of its distribution.")
     failures: int = Field(0, description="How often it raised since the start.")
+    slow: int = Field(0, description="How often one call of its code kept the loop for 0.1 s or more.")
 
 
 class InstanceStatus(pydantic.BaseModel):

@@ -14,6 +14,7 @@ import logging
 import os
 import select
 import signal
+import warnings
 from typing import Final, Self
 
 from vpnrs_core.errors import HostError
@@ -47,7 +48,10 @@ class Guard:
         try:
             parent = os.pidfd_open(os.getpid())
             near, far = os.pipe2(os.O_CLOEXEC)
-            pid = os.fork()
+            with warnings.catch_warnings():
+                # The child needs no lock that another thread of ours could hold now.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
         except OSError as error:
             raise HostError(f"cannot start the process that undoes host changes after a crash: {error}") from error
         if pid == 0:

@@ -12,7 +12,7 @@ import pytest
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.events import HostChanged
-from vpnrs_core.host import changes
+from vpnrs_core.host import changes, nft
 from vpnrs_core.host.journal import Journal
 from vpnrs_core.host.netlink import Netlink
 from vpnrs_core.host.rundir import RunDir
@@ -431,6 +431,23 @@ async def test_one_failure_keeps_no_other_change_and_stays_in_the_journal(host, 
         assert [entry.change["kind"] for entry in Journal(host.path / "journal").pending] == ["sysctl"]
         await setup.undo()
     assert host.sysctl("net.ipv4.ip_forward") == "0"
+
+
+async def test_nft_that_has_gone_meanwhile_keeps_nothing_else_and_is_asked_for_by_name(host, monkeypatch):
+    before = host.namespace.snapshot()
+    async with host.setup() as (tun, setup):
+        await setup.configure_tun(tun, addresses("10.77.0.1/24"), 1280)
+        await setup.set_gateway(networks("10.77.0.0/24"), True)
+        await setup.enable_forwarding(True, False)
+        with monkeypatch.context() as gone:
+            gone.setattr(nft, "_PATH", "")
+            gone.setenv("PATH", str(host.path))
+            with pytest.raises(HostError, match=r"not everything could be undone .* 'nft' is missing: install"):
+                await setup.undo()
+        assert host.sysctl("net.ipv4.ip_forward") == "0"
+        assert "vpnrs_test" in host.namespace.run("nft", "list", "tables").stdout
+    await host.recover()
+    assert before.differences(host.namespace.snapshot()) == []
 
 
 async def test_the_next_start_of_an_instance_undoes_what_the_last_one_left(host, monkeypatch):

@@ -66,9 +66,9 @@ class Opener:
         self._transport = QuicTransport(config.quic, {engine.NAME: engine}, identity)
         self._protocol = VpnrsProtocol()
 
-    async def open(self) -> asyncio.Task[Any]:
-        """One session, welcomed → the task that carries it."""
-        connection = await self._transport.dial(self._where, self._protocol.ALPNS)
+    async def open(self, via: str | None = None) -> asyncio.Task[Any]:
+        """One session, welcomed, dialled from the local address `via` → the task that carries it."""
+        connection = await self._transport.dial(self._where, self._protocol.ALPNS, via=via)
         link = IdleLink()
         wish = ClientRequest(METHOD, self._half, offer=Offer())
         task = asyncio.create_task(self._protocol.request(connection, wish, link))
@@ -78,6 +78,9 @@ class Opener:
             welcome.cancel()
             raise RuntimeError(f"no session: {task.result()}")
         return task
+
+    async def close(self) -> None:
+        await self._transport.close()
 
 
 def engine_of(name: str) -> QuicEngine:

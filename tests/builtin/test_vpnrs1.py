@@ -678,7 +678,7 @@ async def test_a_connection_that_takes_no_more_bytes_does_not_keep_serve(monkeyp
 async def test_a_method_that_cannot_answer_is_named_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     pair = Pair(FakeGate(questions=[{}]), half=Half(answer=ValueError("hunter2"))).start()
     await asyncio.wait([pair.serving, pair.requesting])
-    with pytest.raises(PluginError, match=r"method 'token': answer raised ValueError$"):
+    with pytest.raises(PluginError, match=r"method 'token': answer raised ValueError \(.+\.py:\d+\)$"):
         await pair.requesting
     assert pair.gate.links == []
     assert "hunter2" not in caplog.text

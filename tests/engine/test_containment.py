@@ -11,6 +11,7 @@ from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.containment import FailureReporter, Owners, expect
 from vpnrs_core.errors import PluginError
 from vpnrs_core.plugins.registry import Registry
+from vpnrs_core.quic.driver import expect_connection
 
 
 class Stamp:
@@ -22,6 +23,7 @@ class Stamp:
 def owners() -> Any:
     registry = Registry()
     registry._add("address_allocators", "rooms", Stamp("cellar"))
+    registry._add("quic_engines", "engine", Stamp("steam"))
     classes = {"rooms": "acme_rooms.plugin", "engine": "acme_engine", "core": "vpnrs_core.builtin.plugin"}
     loaded = [
         SimpleNamespace(name=name, builtin=name == "core", plugin=type("P", (), {"__module__": module})())
@@ -68,6 +70,14 @@ def test_a_report_bears_the_plugins_name(owners: Owners, said: str, exc: Any, na
     reporter.report(said, "hook", exc, 0.0)
     assert reporter.counts == {name: 1}
     assert told[0].plugin == name
+
+
+def test_an_engine_that_makes_nothing_is_found_by_its_name(owners: Owners) -> None:
+    """Its driver finds out, whose code raises then."""
+    engine = SimpleNamespace(NAME="steam")
+    with pytest.raises(PluginError, match="QUIC engine 'steam': server returned NoneType, which lacks receive") as told:
+        expect_connection(engine, "server", None)  # type: ignore[arg-type]
+    assert owners.of("core", told.value) == "engine"
 
 
 def test_what_was_not_promised_is_said() -> None:

@@ -34,7 +34,21 @@ def returns_no_awaitable(*_):
     return None
 
 
-FAULTS = (raises, raises_when_called, hangs, times_out_by_itself, answers_nonsense, returns_no_awaitable)
+async def awaits_what_it_cancelled(*_):
+    other = asyncio.ensure_future(hangs())
+    other.cancel()
+    await other
+
+
+FAULTS = (
+    raises,
+    raises_when_called,
+    awaits_what_it_cancelled,
+    hangs,
+    times_out_by_itself,
+    answers_nonsense,
+    returns_no_awaitable,
+)
 # hook → where it is on the bench, and the plugin that must be named
 HOOKS = {
     "before": (lambda b: b.check, "p_check"),

@@ -79,6 +79,26 @@ async def test_a_service_that_exits_ends_itself_only():
 
 
 @on_clock
+async def test_a_service_that_awaits_what_it_cancelled_is_told_and_started_again():
+    """It is not the end that others wanted."""
+
+    class Cancels:
+        NAME = "cancels"
+
+        async def run(self):
+            other = asyncio.ensure_future(asyncio.sleep(3600))
+            other.cancel()
+            await other
+
+    services, events = runner(Cancels())
+    services.start()
+    await asyncio.sleep(2)
+    await services.stop()
+    assert len(events) == 2
+    assert events[0].error.startswith("CancelledError (")
+
+
+@on_clock
 async def test_a_service_that_lasted_is_started_again_at_once():
     lasting = Failing(lasts=61)
     services, events = runner(lasting)

@@ -139,6 +139,17 @@ def test_a_stage_that_raises_on_the_millionth_packet_loses_what_came_with_it() -
     assert len(bench.failures) == 1
 
 
+@pytest.mark.parametrize("raised", ["asyncio.CancelledError", "SystemExit", "GeneratorExit"])
+async def test_a_stage_that_raises_what_ends_others_loses_its_packet_only(
+    bad: Bad, in_process: Any, raised: str
+) -> None:
+    bad(stage(f"if self.seen == 1: raise {raised}\nout.forward(packet)"))
+    async with in_process(**ON) as pair:
+        assert await carried(pair, b"lost", b"next") == [b"next"]
+        assert [failed.hook for failed in failures(pair.server.events)] == ["process"]
+        assert pair.server.drops.nonzero() == {"stage_error": 1}
+
+
 async def test_a_stage_that_raises_on_a_later_packet_is_not_taken_out(bad: Bad, in_process: Any) -> None:
     """Never unfiltered: it is asked for the next packet again, and its failures stay counted."""
     bad(stage("if self.seen % 3 == 0: raise ValueError('each third')\nout.forward(packet)"))

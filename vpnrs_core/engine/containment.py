@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 from collections.abc import Mapping
 
@@ -14,15 +15,20 @@ REPEATS_PER_SECOND = 1.0
 BURST = 5.0
 
 
+# What a plugin's code may raise where nothing is awaited, and nobody can have cancelled it.
+RAISED = (Exception, SystemExit, asyncio.CancelledError)
+
+
 def describe(exc: BaseException, *, with_text: bool = True) -> str:
     """Type, text, and the file and line that raised."""
     frames = traceback.extract_tb(exc.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(exc).__name__}{f': {exc}' if with_text else ''}{where}"
+    text = f": {exc}" if with_text and str(exc) else ""
+    return f"{type(exc).__name__}{text}{where}"
 
 
 # Kinds whose objects the core knows by their NAME where it calls them.
-_NAMED = ("transports", "session_protocols", "link_schedulers", "address_allocators")
+_NAMED = ("quic_engines", "transports", "session_protocols", "link_schedulers", "address_allocators")
 
 
 class Owners:
@@ -56,11 +62,19 @@ class Owners:
         if name in self._loaded and name not in self._builtin:
             return name
         raised_in = None if isinstance(exc, str) else self.of_error(exc)
-        return raised_in or self._names.get(name, name)
+        registered = str(getattr(exc, "registered", name))
+        return raised_in or self._names.get(registered, name)
 
 
 def _package(module: str) -> str:
     return module.partition(".")[0]
+
+
+def cancelled_by_others() -> bool:
+    """Whether a CancelledError is the running task's end. If not, the plugin's code raised it: it awaited something
+    of its own that had been cancelled, say."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def expect(made: object, attribute: str, call: str, wanted: str) -> None:

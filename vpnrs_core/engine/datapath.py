@@ -16,7 +16,7 @@ from functools import partial
 
 from vpnrs_core.counters import DropCounts
 from vpnrs_core.engine.brake import LONGEST, Brake
-from vpnrs_core.engine.containment import FailureReporter
+from vpnrs_core.engine.containment import RAISED, FailureReporter
 from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.errors import HostError
 from vpnrs_core.interfaces import LinkScheduler
@@ -104,7 +104,7 @@ class Datapath:
         now = self._now()
         try:
             packets = decode(payloads, peer.drops.count)
-        except (Exception, SystemExit) as exc:
+        except RAISED as exc:
             self._reporter.report("codec", "decode", exc, now)
             peer.drops.count("plugin_error", len(payloads), sum(map(len, payloads)))
             return
@@ -158,7 +158,7 @@ class Datapath:
                 if not (packet.largest_segment <= peer.mtu and link.send(packet)):
                     self._unfit(peer, link, packet, now)
                 left.pop(id(packet), None)
-        except (Exception, SystemExit) as exc:
+        except RAISED as exc:
             self._reporter.report(f"{self._scheduler.NAME} scheduler or codec", "assign, encode", exc, now)
             _drop_all(peer, left.values(), "plugin_error")
         else:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.codecs import CodecSet
-from vpnrs_core.engine.containment import FailureReporter
+from vpnrs_core.engine.containment import RAISED, FailureReporter, cancelled_by_others
 from vpnrs_core.engine.judge import DEADLINE, Course, Judge, Refused
 from vpnrs_core.engine.renewal import granted_addresses
 from vpnrs_core.engine.sessions import Running, ServerLink, ServerSessions
@@ -269,14 +269,16 @@ class ServerGate:
             except PoolExhausted as exc:
                 if not await self._sessions.free_longest_parked():
                     raise Refused(Refuse(Code.POOL_EXHAUSTED, detail=str(exc))) from exc
-            except Exception as exc:
+            except RAISED as exc:
+                if isinstance(exc, asyncio.CancelledError) and cancelled_by_others():
+                    raise
                 self._allocator_failed(f"took longer than {DEADLINE:g} s" if limit.expired() else exc)
             else:
                 if leases and all(isinstance(lease, Lease) for lease in leases):
                     return leases
                 self._allocator_failed(f"returned {leases!r}, no leases")
 
-    def _allocator_failed(self, what: Exception | str) -> NoReturn:
+    def _allocator_failed(self, what: BaseException | str) -> NoReturn:
         self._reporter.report(self._allocator.NAME, "acquire", what, time.monotonic())
         text = what if isinstance(what, str) else f"{type(what).__name__}: {what}"
         raise Refused(Refuse(Code.INTERNAL, detail=f"allocator {self._allocator.NAME}, acquire: {text}"))

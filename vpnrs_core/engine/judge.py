@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from vpnrs_core.engine.containment import FailureReporter, describe
+from vpnrs_core.engine.containment import RAISED, FailureReporter, cancelled_by_others, describe
 from vpnrs_core.errors import VpnrsError
 from vpnrs_core.interfaces import (
     Accept,
@@ -86,7 +86,7 @@ class Judge:
             return None
         try:
             identity = entry.object.identify(credential)
-        except (Exception, SystemExit) as exc:
+        except RAISED as exc:
             self._fail(entry.owner, "identify", exc)
         if identity is None:
             return None
@@ -114,7 +114,7 @@ class Judge:
             raise Refused(Refuse(Code.AUTH_REQUIRED, detail=f"method {method!r} does not take {credential!r}"))
         try:
             half = authenticator.server()
-        except (Exception, SystemExit) as exc:
+        except RAISED as exc:
             self._fail(entry.owner, "server", exc)
         hook = "begin"
         verdict = await self._call(entry.owner, hook, lambda: half.begin(course.attempt, credential, channel))
@@ -185,7 +185,9 @@ class Judge:
         try:
             async with asyncio.timeout(DEADLINE) as limit:
                 return await call()
-        except (Exception, SystemExit) as exc:
+        except RAISED as exc:
+            if isinstance(exc, asyncio.CancelledError) and cancelled_by_others():
+                raise
             self._fail(plugin, hook, f"took longer than {DEADLINE:g} s" if limit.expired() else exc)
 
     def _fail(self, plugin: str, hook: str, exc: BaseException | str) -> NoReturn:

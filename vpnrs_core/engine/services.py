@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from vpnrs_core.engine.bus import EventBus
-from vpnrs_core.engine.containment import FailureReporter, describe
+from vpnrs_core.engine.containment import RAISED, FailureReporter, cancelled_by_others, describe
 from vpnrs_core.events import ServiceRestarted
 from vpnrs_core.interfaces import Service
 
@@ -57,7 +57,9 @@ class ServiceRunner:
             try:
                 await service.run()
                 error = "returned"
-            except (Exception, SystemExit) as exc:
+            except RAISED as exc:
+                if isinstance(exc, asyncio.CancelledError) and cancelled_by_others():
+                    raise
                 error = describe(exc)
             if self._stopping:
                 return  # it swallowed its end, and is not begun again

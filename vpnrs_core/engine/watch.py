@@ -1,7 +1,7 @@
 """Whose code keeps the loop from everything else: a thread looks at the loop's stack twenty times a second.
 
 The path of packets pays nothing for it, and every kind of call is seen: stages, codecs, callbacks, steps of services.
-What is named has lasted for `BOUND` as far as could be seen, which a call of BOUND + INTERVAL surely has. Not seen is
+What is named has lasted for `BOUND` as far as could be seen, which a call of BOUND + 2 INTERVAL has. Not seen is
 native code that never lets another thread run.
 
 Time in which the loop's thread was ready and the machine did not run it is nobody's fault and not counted, nor is time

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from vpnrs_core.engine.containment import RAISED
 from vpnrs_core.interfaces import Wrapper
 from vpnrs_core.wire.varint import encode_varint
 
@@ -125,7 +126,7 @@ class _Bound:
             for datagram in datagrams:
                 try:
                     self.layer.wrapper.wrap(datagram, self._wrapping.host.now(), self)
-                except (Exception, SystemExit) as error:
+                except RAISED as error:
                     self._failed("wrap", error)
         finally:
             self._sent = None
@@ -142,7 +143,7 @@ class _Bound:
                     continue
                 try:
                     inner = self.layer.wrapper.unwrap(payload[size:], self._wrapping.host.now(), self)
-                except (Exception, SystemExit) as error:
+                except RAISED as error:
                     self._failed("unwrap", error)
                     continue
                 if inner is not None:
@@ -154,7 +155,7 @@ class _Bound:
     def hear(self, body: bytes) -> None:
         try:
             self.layer.wrapper.on_message(body, self._wrapping.host.now(), self)
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
             self._failed("on_message", error)
 
     def _woken(self) -> None:
@@ -165,7 +166,7 @@ class _Bound:
         self._wake = None
         try:
             self.layer.wrapper.on_wake(now, self)
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
             self._failed("on_wake", error)
 
     def _failed(self, where: str, error: BaseException) -> None:

@@ -102,7 +102,9 @@ class BoundStage:
                     Direction.EGRESS: Selector(matches.egress_dst, matches.egress_src),
                 }
             )
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
             raise PluginError(
                 f"plugin {spec.plugin}: its packet stage {spec.factory.NAME} cannot be set up: "
                 f"{type(exc).__name__}: {exc}. Mend the plugin, or start with -p no:{spec.plugin}"
@@ -134,13 +136,17 @@ class BoundStage:
             assert self._observe is not None
             try:
                 self._observe(direction, tuple(hits), now)
-            except (Exception, SystemExit) as exc:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:
                 self._report("observe", exc)
             return batch, []
         hits = self.out.begin(direction, hits, hop)
         try:
             self._process(direction, hits, self.out, now)
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
             self.out.abort()
             self._report("process", exc)
             return rest, []
@@ -155,7 +161,9 @@ class BoundStage:
         self.out.begin_wake()
         try:
             on_wake(now, self.out)
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
             self.out.abort()
             self._report("on_wake", exc)
             return []
@@ -168,7 +176,9 @@ class BoundStage:
             return
         try:
             method(*arguments)
-        except (Exception, SystemExit) as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
             self._report(event, exc)
 
     def _report(self, where: str, exc: BaseException) -> None:

@@ -290,9 +290,17 @@ class ClientDriver(Driver):
         self._hand(self.connection, received, received.data, now)
 
 
+class EngineError(PluginError):
+    """An engine did not do what it promised. `registered` is its NAME, by which its plugin can be found."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"QUIC engine {name!r}: {text}")
+        self.registered = name
+
+
 def expect_connection(engine: QuicEngine, method: str, made: object) -> None:
     """Raises PluginError when what an engine made is no connection, before a driver finds out in the middle."""
     missing = [name for name in ("receive", "transmit", "timer") if not hasattr(made, name)]
     if missing:
         lacks = f"lacks {', '.join(missing)}"
-        raise PluginError(f"QUIC engine {engine.NAME!r}: {method} returned {type(made).__name__}, which {lacks}")
+        raise EngineError(engine.NAME, f"{method} returned {type(made).__name__}, which {lacks}")

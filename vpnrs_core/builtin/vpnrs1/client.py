@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -82,15 +83,17 @@ class ClientSide(Side):
             self.step(Answered(body))
 
     def _of_method(self, hook: str, call: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-        """A method's own errors are for the user; what else it raises is named without its text, which may hold the
-        credential."""
+        """A method's own errors are for the user; what else it raises is named by type and place, without its text,
+        which may hold the credential."""
         try:
             return call()
         except VpnrsError:
             raise
         except Exception as error:
+            at = traceback.extract_tb(error.__traceback__)[-1]
             raise PluginError(
-                f"authentication method {self._wish.method!r}: {hook} raised {type(error).__name__}"
+                f"authentication method {self._wish.method!r}: {hook} raised {type(error).__name__} "
+                f"({at.filename}:{at.lineno})"
             ) from error
 
     def _configure(self, configure: Configure) -> None:

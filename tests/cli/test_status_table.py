@@ -40,7 +40,7 @@ def test_a_narrow_terminal_cuts_nothing_off(width: int) -> None:
 
 
 def test_a_wide_one_has_a_line_for_each_session_and_link() -> None:
-    assert len(shown(SERVER, 200).splitlines()) == 9 + 2 + 2 + 2
+    assert len(shown(SERVER, 200).splitlines()) == 9 + 2 + 2 + 3
 
 
 def test_a_long_name_is_there_to_its_end() -> None:

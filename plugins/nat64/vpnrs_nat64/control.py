@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from itertools import chain, islice
 from typing import Literal
 
 import pydantic
@@ -13,6 +12,7 @@ from pydantic import Field
 from vpnrs_core.interfaces import ControlRequest
 from vpnrs_nat64.stage import Nat64Stage
 from vpnrs_nat64.state.model import ICMP, NOBODY, PROTOCOLS, TCP, Client
+from vpnrs_nat64.state.pages import bindings_page, sessions_page
 from vpnrs_nat64.state.records import Binding, Session, address_of, port_of
 from vpnrs_nat64.state.sessions import Sessions
 
@@ -121,23 +121,13 @@ class Control:
 
     async def bindings(self, request: ListRequest) -> BindingList:
         state = self._state
-        client = self._client(request)
-        if client is None:
-            found = self._page(request, [state.bibs[p].records() for p in _protocols(request)])
-        else:
-            keys = [key for key in client.bindings if key[0] in _protocols(request)]
-            found = self._page(request, [[each.raw for each in map(state.binding_of, keys)]])
+        found = bindings_page(state, self._client(request), _protocols(request), request.skip, request.limit)
         rows = [self._binding_row(Binding(raw)) for raw in found if self._is_there(Binding(raw))]
         return BindingList(total=state.count_bindings(), bindings=rows, next=_next(request, found))
 
     async def sessions(self, request: ListRequest) -> SessionList:
         state = self._state
-        client = self._client(request)
-        if client is None:
-            found = self._page(request, [state.tables[p].by4.values() for p in _protocols(request)])
-        else:
-            bindings = (each for each in state.bindings_of(client) if each.protocol in _protocols(request))
-            found = self._page(request, [[s.raw for s in state.sessions_of(each)] for each in bindings])
+        found = sessions_page(state, self._client(request), _protocols(request), request.skip, request.limit)
         rows = [self._session_row(Session(raw)) for raw in found if self._is_there(Session(raw))]
         return SessionList(total=state.count_sessions(), sessions=rows, next=_next(request, found))
 
@@ -168,10 +158,6 @@ class Control:
             return None
         clients = self._state.clients.items()
         return next((client for owner, client in clients if getattr(owner, "id", "") == request.session), NOBODY)
-
-    def _page(self, request: ListRequest, tables: Iterable[Iterable[bytearray]]) -> list[bytearray]:
-        """What was asked for of the records in `tables`, without a look at the others: there may be 100,000."""
-        return list(islice(chain.from_iterable(tables), request.skip, request.skip + request.limit))
 
     def _is_there(self, record: Binding | Session) -> bool:
         """Not one that only waits to be cleared away."""

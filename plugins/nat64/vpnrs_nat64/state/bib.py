@@ -36,6 +36,10 @@ class Bib:
         """The bindings' `raw`."""
         return self._by_outer.values()
 
+    def record(self, outer: bytes) -> bytearray:
+        """A binding's `raw`. KeyError: there is none."""
+        return self._by_outer[outer]
+
     def of_inner(self, inner: bytes) -> Binding | None:
         raw = self._by_inner.get(inner)
         return None if raw is None else Binding(raw)

@@ -90,11 +90,11 @@ class Binding(_Record):
 
     @property
     def sessions(self) -> int:
-        return (len(self.raw) - _BINDING.size) // _REMOTE
+        return sessions_in(self.raw)
 
-    def remotes(self) -> Iterator[bytes]:
-        """Newest first; the one that was given last may be removed meanwhile."""
-        for at in range(len(self.raw) - _REMOTE, _BINDING.size - 1, -_REMOTE):
+    def remotes(self, skip: int = 0) -> Iterator[bytes]:
+        """Newest first, without `skip` of them; the one that was given last may be removed meanwhile."""
+        for at in range(len(self.raw) - _REMOTE * (skip + 1), _BINDING.size - 1, -_REMOTE):
             yield bytes(self.raw[at : at + _REMOTE])
 
     def gain(self, remote: bytes) -> None:
@@ -183,6 +183,11 @@ class Session(_Record):
     def key4(self) -> bytes:
         """Remote address, own address, remote port, own port: as an IPv4 packet that arrives for it has them."""
         return bytes(self.raw[44:48] + self.raw[38:42] + self.raw[48:50] + self.raw[42:44])
+
+
+def sessions_in(binding: bytearray) -> int:
+    """How many sessions a binding has, by its `raw`."""
+    return (len(binding) - _BINDING.size) // _REMOTE
 
 
 def endpoint(address: bytes, port: int) -> bytes:

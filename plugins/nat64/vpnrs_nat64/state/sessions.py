@@ -200,8 +200,8 @@ class Sessions:
         """The owner gave these addresses up and has kept others: no binding of theirs stays. All of it is done at once,
         `renew` is for an owner that has none left."""
         client = self.clients.get(owner)
-        gone = frozenset(addresses)
-        if client is not None:
+        gone = frozenset(address for address in addresses if len(address) == 16)
+        if client is not None and gone:
             for binding in [b for b in self.bindings_of(client) if address_of(b.inner) in gone]:
                 self._remove_binding(binding)
 
@@ -248,9 +248,9 @@ class Sessions:
         assert binding is not None
         return binding
 
-    def sessions_of(self, binding: Binding) -> Iterator[Session]:
+    def sessions_of(self, binding: Binding, skip: int = 0) -> Iterator[Session]:
         by4, outer = self.tables[binding.protocol].by4, binding.outer
-        return (Session(by4[_key4(remote, outer)]) for remote in binding.remotes())
+        return (Session(by4[_key4(remote, outer)]) for remote in binding.remotes(skip))
 
     def count_bindings(self) -> int:
         return sum(map(len, self.bibs.values()))
@@ -320,9 +320,13 @@ class Sessions:
         return binding
 
     def _limit(self, client: Client, from_outside: bool) -> Refusal | None:
-        """Strangers may use up half of a client's sessions: the other half is its own."""
-        allowed = self.options.client_sessions // (2 if from_outside else 1)
-        if client.sessions >= allowed or self.count_sessions() >= self.options.max_sessions:
+        """Strangers may use up half of a client's sessions, and of all: the other half is the clients' own."""
+        share = 2 if from_outside else 1
+        options = self.options
+        if (
+            client.sessions >= options.client_sessions // share
+            or self.count_sessions() >= options.max_sessions // share
+        ):
             return Refusal.SESSION_LIMIT
         return None
 

@@ -140,7 +140,9 @@ class Nat64Config(pydantic.BaseModel):
         5.0, description="Seconds that a fragment waits for the others, 2 at least."
     )
     max_bindings: Annotated[int, Field(ge=1)] = Field(100_000, description="Bindings of all clients together.")
-    max_sessions: Annotated[int, Field(ge=1)] = Field(200_000, description="Sessions of all clients together.")
+    max_sessions: Annotated[int, Field(ge=1)] = Field(
+        200_000, description="Sessions of all clients together; packets from outside make none beyond half of them."
+    )
     max_bindings_per_client: Annotated[int, Field(ge=1)] = Field(4096, description="Bindings that one client may have.")
     max_sessions_per_client: Annotated[int, Field(ge=2)] = Field(
         8192, description="Sessions that one client may have; packets from outside make at most half of them."

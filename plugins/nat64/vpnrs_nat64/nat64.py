@@ -11,7 +11,7 @@ from typing import NamedTuple
 from vpnrs_core.packet.header import ICMP, ICMPV6, TCP, VNET_LENGTH
 from vpnrs_core.packet.packet import Packet
 from vpnrs_nat64.prepared import Direction, Prepared
-from vpnrs_nat64.reasons import ERROR_SESSION, OWN_SOURCE, PRIVATE
+from vpnrs_nat64.reasons import CLIENT_GONE, ERROR_SESSION, OWN_SOURCE, PRIVATE
 from vpnrs_nat64.state.model import Refusal
 from vpnrs_nat64.state.records import Session, endpoint, port_of
 from vpnrs_nat64.state.sessions import Sessions, Stored
@@ -34,7 +34,7 @@ _LIMITS = frozenset({Refusal.NO_PORT, Refusal.BINDING_LIMIT, Refusal.SESSION_LIM
 class Outcome(NamedTuple):
     """What becomes of a packet. One of: `packets` go on to the other side; `turned` ones go to a client (a hairpin);
     `store`: keep it until the state names this key; `reason`: it is dropped, and `answer`, if there is one, goes back
-    to its sender, in the sender's own family. `session` is the one that carried it."""
+    to its sender, in the sender's own family. `session` is the one that it belongs to, also when it is dropped."""
 
     packets: Sequence[Packet] = ()
     turned: Sequence[Packet] = ()
@@ -81,6 +81,8 @@ class Nat64:
             return self._refuse6(packet, hop_limit(6))
         if not valid_source_v6(packet.src, self.prefix):
             return Outcome(reason="address")
+        if packet.session not in self.state.clients:
+            return Outcome(reason=CLIENT_GONE)
         if what is Kind.ICMP_ERROR:
             return self._error_from_client(packet)
         found = tuple_of(packet)
@@ -111,7 +113,7 @@ class Nat64:
             tos=self._tos,
         )
         if isinstance(moved, Problem):
-            return self._refuse6(packet, moved)
+            return self._refuse6(packet, moved)._replace(session=session)
         if remote[:4] in self.sources:
             return self._turn(packet, moved, session, now)
         self._prepare(session, True)
@@ -207,7 +209,7 @@ class Nat64:
             hop=hop,
         )
         if isinstance(moved, Problem):
-            return self._refuse4(packet, moved)
+            return self._refuse4(packet, moved)._replace(session=session)
         if hop:
             self._prepare(session, False)
         return Outcome(packets=moved, session=session)

@@ -29,7 +29,7 @@ _HERE: dict[str, str] = {
     ERROR_SESSION: "an ICMP error about a packet of no session, or of another client's",
     UNANSWERED: "a SYN from outside that no client's own SYN answered in time; its sender hears port unreachable",
     OPENED: "a stored SYN from outside, when the client's own SYN made it superfluous",
-    CLIENT_GONE: "fragments held for a client whose session ended",
+    CLIENT_GONE: "of a client whose session ended, and held until then",
 }
 
 REASONS: dict[str, str] = {**TRANSLATION, **_STATE, **_HERE}

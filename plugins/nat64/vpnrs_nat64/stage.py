@@ -56,8 +56,10 @@ class Nat64Stage:
         self._lifetimes = self.state.lifetimes
 
     def matches(self) -> Matches:
+        """A client's IPv4 packets to our addresses as well: by way of the kernel they would come back as a stranger's,
+        and isolation would not know them."""
         own = [IPv4Network(source) for source in self.nat64.sources]
-        return Matches(ingress_dst=[IPv6Network(self.nat64.prefix.network)], egress_dst=own)
+        return Matches(ingress_dst=[IPv6Network(self.nat64.prefix.network), *own], egress_dst=own)
 
     # Packets
 
@@ -71,7 +73,7 @@ class Nat64Stage:
         self._schedule()
 
     def _ingress(self, batch: Sequence[Packet], out: Out, now: float) -> int:
-        """→ how many packets took the fast path or were forwarded."""
+        """→ how many packets became IPv4 ones."""
         fast, lifetimes, done = self._fast6, self._lifetimes, 0
         for packet in batch:
             frame = packet.frame
@@ -133,25 +135,29 @@ class Nat64Stage:
 
     def _translate(self, direction: Direction, of: Sequence[Packet], packet: Packet, out: Out, now: float) -> int:
         """`of` became `packet`. → 1 if it goes on."""
-        if direction is Direction.INGRESS:
-            outcome = self.nat64.from_client(packet, now)
-        else:
-            outcome = self.nat64.from_outside(packet, now)
+        six = packet.header.version == 6
+        outcome = self.nat64.from_client(packet, now) if six else self.nat64.from_outside(packet, now)
         if self._syns and outcome.session is not None:
             crossed = self._syns.pop(outcome.session.key4, None)
             if crossed is not None:
                 out.drop(crossed, f"{PLUGIN}.{OPENED}")
+        turned = outcome.turned
         if outcome.packets:
-            out.forward(of, *outcome.packets)
-            return 1
-        if outcome.turned:
-            for turned in outcome.turned:
-                out.inject(Direction.EGRESS, turned, cause=of)
-            return 1
+            if six or direction is Direction.EGRESS:
+                out.forward(of, *outcome.packets)
+                return 1
+            turned = outcome.packets  # a client's IPv4 packet to one of our addresses
+        if turned:
+            for each in turned:
+                out.inject(Direction.EGRESS, each, cause=of)
+            if six:
+                return 1
+            self._translated.add(1, "to_v6")
+            return 0
         if outcome.store is not None:
             self._store(outcome.store, of, out)
             return 0
-        self._drop(direction, of, packet, outcome, out, now)
+        self._drop(of, packet, outcome, out, now)
         return 0
 
     def _store(self, key4: bytes, of: Sequence[Packet], out: Out) -> None:
@@ -166,26 +172,22 @@ class Nat64Stage:
         else:
             self.state.forget_syn(key4)
 
-    def _drop(
-        self, direction: Direction, of: Sequence[Packet], packet: Packet, outcome: Outcome, out: Out, now: float
-    ) -> None:  # fmt: skip
+    def _drop(self, of: Sequence[Packet], packet: Packet, outcome: Outcome, out: Out, now: float) -> None:
         for part in of:
             out.drop(part, f"{PLUGIN}.{outcome.reason}")
-        if direction is Direction.INGRESS:
+        if packet.version == 6:
             self._notices.dropped(packet, outcome.reason, now)
         if outcome.answer is not None:
-            self._answer(direction, of[0], outcome.answer, out, now, outcome.reason)
+            self._answer(of[0], outcome.answer, out, now, outcome.reason)
 
-    def _answer(
-        self, direction: Direction, cause: Packet, error: Packet, out: Out, now: float, reason: str = ""
-    ) -> None:
+    def _answer(self, cause: Packet, error: Packet, out: Out, now: float, reason: str = "") -> None:
         """An ICMP error back to where `cause` came from, as often as they may be sent. Each client has a rate of its
         own. Those outside share one, and another one for path MTUs: scans of closed ports do not use that up."""
         if not self._limiters.allows(cause.session or reason == "too_big", now):
             self._errors.add(1, "suppressed")
             return
         self._errors.add(1, "sent")
-        back = Direction.EGRESS if direction is Direction.INGRESS else Direction.INGRESS
+        back = Direction.INGRESS if cause.session is None else Direction.EGRESS
         out.inject(back, error, cause=cause)
 
     # Time
@@ -203,7 +205,7 @@ class Nat64Stage:
                 out.drop(syn, f"{PLUGIN}.{UNANSWERED}")
                 error = self.nat64.unanswered(syn)
                 if error is not None:
-                    self._answer(Direction.EGRESS, syn, error, out, now)
+                    self._answer(syn, error, out, now)
         for parts, first in self.fragments.expire(now):
             for part in parts:
                 out.drop(part, f"{PLUGIN}.fragment_timeout")
@@ -218,7 +220,7 @@ class Nat64Stage:
         source = first.dst if first.version == 4 else self.nat64.own6
         error = answer(first, problem.error, source)
         if error is not None:
-            self._answer(Direction.EGRESS if first.version == 4 else Direction.INGRESS, first, error, out, now)
+            self._answer(first, error, out, now)
 
     def _schedule(self, now: float | None = None) -> None:
         """Ask for the next call of `on_wake`; `now`: this is one, and what is left of its work waits a moment."""
@@ -248,6 +250,9 @@ class Nat64Stage:
     def session_closed(self, session: Session, reason: str) -> None:
         self.state.close(session)
         self._orphans += self.fragments.forget(session)
+        for key4 in [key4 for key4, syn in self._syns.items() if syn.session is session]:
+            self.state.forget_syn(key4)
+            self._orphans.append(self._syns.pop(key4))
         for address in [a for a, owner in self._addresses.items() if owner is session]:
             del self._addresses[address]
         self._notices.forget(session)

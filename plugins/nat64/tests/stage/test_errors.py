@@ -262,6 +262,15 @@ def test_a_stored_syn_is_answered_after_six_seconds_or_by_the_clients_own():
     assert bench.pipeline._tun_stages[0].out.held_bytes == 0
 
 
+def test_a_kept_syn_is_let_go_when_the_next_one_finds_a_binding_and_does_not_fit():
+    bench = Bench()
+    bench.receive(packets.tcp(OTHER, SOURCE, sport=999, dport=40000, flags=SYN))
+    bench.send(packets.tcp("fd00::2", bench.far(), sport=40000, dport=80, flags=SYN))
+    bench.receive(packets.tcp(OTHER, SOURCE, bytes(1400), sport=999, dport=40000, flags=SYN))
+    assert bench.dropped() == {"nat64.crossed_syn": 1, "nat64.too_big": 1}
+    assert bench.pipeline._tun_stages[0].out.held_bytes == 0
+
+
 def test_a_syn_with_data_is_not_kept_and_takes_no_room_of_fragments():
     bench = Bench()
     assert bench.receive(packets.tcp(OTHER, SOURCE, bytes(1200), sport=999, dport=40000, flags=SYN)) == []

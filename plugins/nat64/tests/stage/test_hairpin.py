@@ -2,11 +2,13 @@
 
 from ipaddress import ip_address
 
-from fragment_parts import pieces6
+import pytest
+from fragment_parts import pieces4, pieces6
 from nat64_bench import ACK, HOST, SOURCE, SYN, Bench, sound
 from scapy.layers.inet import ICMP, IP, TCP, UDP, UDPerror
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6, defragment6
 
+from vpnrs_core.packet.packet import Packet
 from vpnrs_core.testkit import packets
 
 DATA = bytes(range(200))
@@ -38,6 +40,56 @@ def test_s7_isolation_holds_for_hairpins():
     assert bench.send(packets.udp("fd00::2", target, DATA, sport=40002, dport=40003)) == []
     assert bench.queued(bench.b) == []
     assert bench.dropped() == {"isolation": 1}
+
+
+@pytest.mark.parametrize("isolation", [True, False])
+def test_s7_isolation_holds_for_a_clients_ipv4_packets_to_a_source_outside_of_the_pools(isolation):
+    """By way of the kernel they would come back as packets of nobody."""
+    bench = Bench(isolation=isolation, source_ip="10.88.0.1")
+    mapped(bench)
+    c = bench.join("c", "10.0.0.9")
+    parts = [
+        packets.udp("10.0.0.9", "10.88.0.1", DATA, sport=9, dport=40003),
+        *pieces4(packets.udp("10.0.0.9", "10.88.0.1", bytes(3000), sport=9, dport=40003)),
+    ]
+    for data in parts:
+        assert bench.send(data, peer=c) == []
+    if isolation:
+        assert bench.queued(bench.b) == []
+        assert bench.dropped() == {"isolation": 4}
+        return
+    got = [IPv6(each) for each in bench.queued(bench.b)]
+    assert (got[0].src, bytes(got[0][UDP].payload)) == (bench.prefix + "a00:9", DATA)
+    assert bytes(defragment6(got[1:])[UDP].payload) == bytes(3000)
+    bench.send(packets.udp("10.0.0.9", "10.88.0.1", DATA, sport=9, dport=40004), peer=c)
+    assert IP(bench.queued(c)[0])[ICMP].code == 3
+    assert bench.dropped() == {"nat64.no_binding": 1}
+    assert bench.pipeline._tun_stages[0].out.held_bytes == 0
+
+
+def test_a_kept_syn_of_a_client_goes_with_it():
+    bench = Bench(isolation=False, source_ip="10.88.0.1")
+    c = bench.join("c", "10.0.0.9")
+    syn = packets.tcp("10.0.0.9", "10.88.0.1", sport=9, dport=40003, flags=SYN)
+    bench.send(syn, peer=c)
+    assert bench.wait(7) == []
+    assert IP(bench.queued(c)[0])[ICMP].code == 3
+    bench.send(syn, peer=c)
+    bench.pipeline.close(c, "ended")
+    d = bench.join("d", "10.0.0.9")
+    assert bench.wait(7) == bench.queued(d) == []
+    assert bench.dropped() == {"nat64.unanswered_syn": 1, "nat64.client_gone": 1}
+    assert bench.pipeline._tun_stages[0].out.held_bytes == 0
+
+
+def test_packets_that_another_stage_held_until_their_client_was_gone_cost_nobody_else_anything():
+    bench = Bench()
+    bench.pipeline.close(bench.a, "ended")
+    late = Packet.of(packets.udp("fd00::2", bench.far(), DATA), bench.a.session)
+    other = Packet.of(packets.udp("fd00::3", bench.far(), DATA), bench.b.session)
+    bench.pipeline._carrier.from_peer(bench.b, [late, other], bench.now)
+    assert len(bench.tun()) == 1
+    assert bench.dropped() == {"nat64.client_gone": 1}
 
 
 def test_s7_a_client_reaches_itself_even_when_isolated():

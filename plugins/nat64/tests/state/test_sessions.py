@@ -100,6 +100,14 @@ def test_s3_strangers_use_up_half_of_a_clients_sessions_only():
     assert isinstance(world.out(to=remote("192.0.2.10:1")), Session)
 
 
+def test_s3_strangers_use_up_half_of_all_sessions_only():
+    world = World(max_sessions=8)
+    session = world.out()
+    verdicts = [world.back(session, frm=remote(f"198.51.100.{n}:9")) for n in range(8)]
+    assert [isinstance(v, Session) for v in verdicts] == [True] * 3 + [False] * 5
+    assert isinstance(world.out("b", frm=inner(2)), Session)
+
+
 def test_s4_what_nobody_asked_for_has_no_binding():
     world = World()
     for protocol in (UDP, ICMP):

@@ -149,8 +149,17 @@ def test_m2_mtu_to_ipv4() -> None:
     assert mtu_to_v4(1400, True, 1500, 1500) == 1372
     assert mtu_to_v4(9000, False, 1450, 9000) == 1450
     assert mtu_to_v4(9000, True, 9000, 1500) == 1472
-    assert mtu_to_v4(0, False, 1500, 1500) == 68
+    assert mtu_to_v4(1000, False, 576, 1500) == 576
     assert mtu_to_v4(0xFFFFFFFF, False, 0xFFFFF, 0xFFFFF) == 0xFFFF
+
+
+@pytest.mark.parametrize("told", [0, 68, 1000, 1279])
+def test_m2_no_client_makes_hosts_believe_in_an_mtu_that_ipv6_has_not(told) -> None:
+    """All clients share the address that the host remembers it for."""
+    assert mtu_to_v4(told, False, 1500, 1500) == 1260
+    assert mtu_to_v4(told, True, 1500, 1500) == 1252
+    four = right(good(error_to_v4(icmp6(2, 0, sent6(), told), mapping4(17), **MTUS)))
+    assert int.from_bytes(raw(four.payload)[6:8], "big") == 1260
 
 
 def test_translated_mtus_are_in_the_messages() -> None:

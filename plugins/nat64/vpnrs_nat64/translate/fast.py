@@ -133,7 +133,7 @@ class _ToV4(Rewriter):
                 header = packet.header
             except BadPacket:
                 return None
-        if header.l4_offset != 40 or header.protocol != protocol:
+        if header.l4_offset != 40 or header.protocol != protocol or header.version != 6:
             return None
         vnet, first, size, limit, middle, check = self._unpack(frame)
         if limit < 2 or size > 65495 or (protocol == TCP and middle[9] & _FLAGS):

@@ -84,6 +84,7 @@ def mtu_to_v6(mtu: int, total: int, mtu4: int, mtu6: int) -> int:
 
 
 def mtu_to_v4(mtu: int, fragmented: bool, mtu4: int, mtu6: int) -> int:
-    """RFC 7915 §5.2; a fragment header takes 8 more bytes of IPv6's packet."""
+    """RFC 7915 §5.2; a fragment header takes 8 more bytes of IPv6's packet. No path of IPv6 has an MTU below 1280, so
+    none is told (RFC 8201 §4): what a host believes of our address holds for everybody behind it."""
     growth = 28 if fragmented else 20
-    return min(max(MIN_V4_MTU, min(mtu - growth, mtu4, mtu6 - growth)), 0xFFFF)
+    return min(max(MIN_V4_MTU, min(max(mtu, MIN_V6_MTU) - growth, mtu4, mtu6 - growth)), 0xFFFF)

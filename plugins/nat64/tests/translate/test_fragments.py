@@ -189,6 +189,33 @@ def test_a_flood_from_one_family_takes_nothing_of_the_other_half(bounds: dict[st
     assert fed(store, parts[1:])[-1].whole is not None
 
 
+@pytest.mark.parametrize("bounds", [{"max_sets": 8}, {"max_bytes": 140_000, "max_sets": 1000}])
+def test_a_flood_from_one_client_costs_the_others_nothing(bounds: dict[str, int]) -> None:
+    """Whatever addresses it has."""
+    store = Fragments(**bounds)
+    flood, good = object(), object()
+    parts = [part.with_session(good) for part in pieces6(3000)]  # type: ignore[arg-type]
+    fed(store, parts[:1])
+    lost: list[Packet] = []
+    for ident in range(300):
+        data = raw(
+            IPv6(src=f"fd00::{ident:x}:1", dst=HOST6) / IPv6ExtHdrFragment(nh=17, id=ident, m=1) / Raw(bytes(1200))
+        )
+        lost += [packet for packet, _ in store.add(Packet.of(data, flood), 0).dropped]  # type: ignore[arg-type]
+    assert len(lost) > 100
+    assert parts[0] not in lost
+    assert fed(store, parts[1:])[-1].whole is not None
+
+
+def test_the_largest_fragment_finds_room_in_the_smallest_store() -> None:
+    store = Fragments(max_bytes=131_070)
+    store.add(Packet.of(raw(IP(src=HOST, dst=POOL, proto=17, flags="MF") / Raw(bytes(65512)))), 0)
+    store.add(Packet.of(raw(IP(src=HOST, dst=POOL, proto=17, flags="MF", id=9) / Raw(bytes(1000)))), 0)
+    largest = Packet.of(raw(IPv6(src=CLIENT, dst=HOST6) / IPv6ExtHdrFragment(nh=17, m=1) / Raw(bytes(65520))))
+    assert [reason for _, reason in store.add(largest, 0).dropped] == ["fragment_limit"]
+    assert store.bytes == largest.ip_bytes + 1020
+
+
 def test_headers_count_as_held() -> None:
     store = Fragments()
     part = pieces6(1400, mtu=104)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nat64_kit import CLIENT, HOST, HOST6, POOL, ROUTER, ROUTER6, all_good, good, p, right
@@ -245,10 +247,11 @@ def test_fragment_store_is_bounded_and_loses_nothing_under_any_input(
     store = Fragments(max_bytes=131_070, max_sets=8, max_sets_of_source=3, max_parts=4)
     held: set[int] = set()
     keep = []
+    whose: list[Any] = [None, object(), object()]
     for now, (ident, offset, more, size) in enumerate(inputs):
         data = raw(IPv6(src=f"fd00::{ident % 5}:1", dst=HOST6) / IPv6ExtHdrFragment(
             nh=17, id=ident, offset=offset * 10, m=more) / Raw(bytes(size * 8)))  # fmt: skip
-        packet = Packet.of(data)
+        packet = Packet.of(data, whose[ident % 3])
         keep.append(packet)
         result = store.add(packet, now / 20)
         held.add(id(packet))

@@ -6,6 +6,7 @@ message's length, a missing UDP checksum the payload, and only the first piece s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import Struct
@@ -64,6 +65,7 @@ class _Part(NamedTuple):
 @dataclass(slots=True)
 class _Set:
     until: float
+    whose: Session | None
     parts: dict[int, _Part] = field(default_factory=dict)
     held: int = 0
     total: int | None = None
@@ -73,8 +75,9 @@ class _Set:
 class Fragments:
     """`lifetime` in seconds from a set's first fragment, 2 at least (RFC 6146 §3.4). Bounds: bytes held, headers
     included, sets in all and of one source, fragments of one packet. What is over the bounds costs the oldest set its
-    place, of the same source if it is that source's bound. Half of the room is each family's own: a flood from one
-    side takes nothing of the other's half."""
+    place, of the same source if it is that source's bound, else of whoever holds most of what is short: each client is
+    one, everybody outside together is one, for their addresses prove nothing. Half of the room is each family's own: a
+    flood from one side takes nothing of the other's half."""
 
     def __init__(
         self, *, lifetime: float = 5.0, max_bytes: int = 4 << 20, max_sets: int = 256, max_sets_of_source: int = 32,
@@ -89,12 +92,13 @@ class Fragments:
         self._max_parts = max_parts
         self._sets: dict[Key, _Set] = {}
         self._of_source: dict[bytes, int] = {}
-        # By the length of the family's addresses.
-        self._sets_of, self._bytes_of = {4: 0, 16: 0}, {4: 0, 16: 0}
+        # By the length of the family's addresses: who holds how much.
+        self._sets_of: dict[int, Counter[Session | None]] = {4: Counter(), 16: Counter()}
+        self._bytes_of: dict[int, Counter[Session | None]] = {4: Counter(), 16: Counter()}
 
     @property
     def bytes(self) -> int:
-        return sum(self._bytes_of.values())
+        return sum(map(Counter.total, self._bytes_of.values()))
 
     def add(self, packet: Packet, now: float) -> Added:
         """Takes a fragment (`kind` says FRAGMENT). Never raises."""
@@ -109,14 +113,14 @@ class Fragments:
                 return refused
         dropped = self._make_room(key, part.size)
         if known is None:
-            known = self._sets[key] = _Set(now + self._lifetime)
+            known = self._sets[key] = _Set(now + self._lifetime, packet.session)
             self._of_source[key[0]] = self._of_source.get(key[0], 0) + 1
-            self._sets_of[len(key[0])] += 1
+            self._sets_of[len(key[0])][known.whose] += 1
         elif key not in self._sets:  # it was the oldest itself
             return Added(dropped=((packet, "fragment_limit"), *dropped))
         known.parts[part.offset] = part
         known.held += len(part.payload)
-        self._bytes_of[len(key[0])] += part.size
+        self._bytes_of[len(key[0])][known.whose] += part.size
         if not part.more:
             known.total = part.end
         if known.held != known.total:
@@ -171,16 +175,18 @@ class Fragments:
                 oldest = next(other for other in self._sets if other[0] == key[0])
                 dropped += self._remove(oldest, "fragment_limit")
             if len(self._sets) >= self._max_sets:
-                own = self._sets_of[family] >= self._max_sets // 2
-                dropped += self._remove(self._oldest(family, own), "fragment_limit")
+                dropped += self._remove(self._oldest(self._sets_of, family, 1, self._max_sets), "fragment_limit")
         while self._sets and self.bytes + size > self._max_bytes:
-            own = self._bytes_of[family] + size > self._max_bytes // 2
-            dropped += self._remove(self._oldest(family, own), "fragment_limit")
+            dropped += self._remove(self._oldest(self._bytes_of, family, size, self._max_bytes), "fragment_limit")
         return dropped
 
-    def _oldest(self, family: int, own: bool) -> Key:
-        """Of this family or the other one, if that has any."""
-        return next((key for key in self._sets if (len(key[0]) == family) is own), next(iter(self._sets)))
+    def _oldest(self, held: dict[int, Counter[Session | None]], family: int, more: int, limit: int) -> Key:
+        """The oldest set of who holds most: of this family if it has any, and `more` goes beyond its half of `limit`;
+        else of the other one, which then has more than its own."""
+        if not held[family] or held[family].total() + more <= limit // 2:
+            family = 20 - family
+        ((whose, _),) = held[family].most_common(1)
+        return next(key for key, known in self._sets.items() if known.whose is whose and len(key[0]) == family)
 
     def _refusal(self, key: Key, known: _Set, part: _Part) -> Added | None:
         """What becomes of a fragment that its set does not take."""
@@ -199,7 +205,7 @@ class Fragments:
         return None
 
     def _empty(self, key: Key, known: _Set, reason: str) -> list[tuple[Packet, str]]:
-        self._bytes_of[len(key[0])] -= sum(part.size for part in known.parts.values())
+        self._bytes_of[len(key[0])][known.whose] -= sum(part.size for part in known.parts.values())
         dropped = [(part.packet, reason) for part in known.parts.values()]
         known.parts, known.held = {}, 0
         return dropped
@@ -211,8 +217,12 @@ class Fragments:
             self._of_source[key[0]] = left
         else:
             del self._of_source[key[0]]
-        self._sets_of[len(key[0])] -= 1
-        return self._empty(key, known, reason)
+        dropped = self._empty(key, known, reason)
+        sets, held = self._sets_of[len(key[0])], self._bytes_of[len(key[0])]
+        sets[known.whose] -= 1
+        if not sets[known.whose]:
+            del sets[known.whose], held[known.whose]
+        return dropped
 
 
 def _contradicts(known: _Set, part: _Part) -> bool:

@@ -119,7 +119,7 @@ class Nat64Config(pydantic.BaseModel):
     )
     push_route: bool = Field(True, description="Push the prefix to clients as a route into the tunnel.")
     port_range: tuple[Port, Port] = Field(
-        (32_768, 65_535), description="Lowest and highest port of a source address that clients get."
+        (1, 65_535), description="Lowest and highest port of a source address that clients get."
     )
     address_dependent_filtering: bool = Field(
         False, description="Let in only packets from addresses that the client has sent to (RFC 4787 REQ-8)."

@@ -1,7 +1,7 @@
 """TCP, UDP and echo through the pipeline: both ways, whole super-packets, fast path and slow path alike."""
 
 import pytest
-from nat64_bench import ACK, FIN, HOST, OTHER, RST, SOURCE, Bench, sound
+from nat64_bench import ACK, FIN, HOST, OTHER, RST, SOURCE, SYN, Bench, sound
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_LSRR
 from scapy.layers.inet6 import ICMPv6EchoReply, IPv6
 from vpnrs_nat64.state.records import Session
@@ -31,10 +31,21 @@ def test_tcp_goes_over_and_comes_back():
     assert bench.failures == []
 
 
-def test_s2_the_port_is_preserved_when_it_can_be():
-    first, _ = Bench().connect(sport=40123)
-    assert first[TCP].sport == 40123
-    assert Bench().connect(sport=1234)[0][TCP].sport >= 32768
+@pytest.mark.parametrize("sport", [1, 999, 1024, 1234, 40000, 65535])
+def test_s2_the_port_is_preserved_or_of_its_class(sport):
+    """Without any configuration, and of the second client that wants it."""
+    for make, layer in ((packets.tcp, TCP), (packets.udp, UDP)):
+        bench, more = Bench(), {"flags": SYN} if make is packets.tcp else {}
+        (first,) = bench.send(make("fd00::2", bench.far(), sport=sport, **more))
+        (second,) = bench.send(make("fd00::3", bench.far(), sport=sport, **more), peer=bench.b)
+        other = IP(second)[layer].sport
+        assert IP(first)[layer].sport == sport != other
+        assert (other < 1024) is (sport < 1024)
+    assert other % 2 == sport % 2  # of UDP
+
+
+def test_s2_no_port_outside_of_the_range_is_given():
+    assert Bench(port_range=[32768, 65535]).connect(sport=1234)[0][TCP].sport >= 32768
 
 
 def test_udp_goes_over_and_comes_back():

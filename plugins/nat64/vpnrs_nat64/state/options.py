@@ -28,7 +28,7 @@ class Options:
     `inbound_refresh`: packets from outside prolong UDP and ICMP sessions (RFC 4787 REQ-6)."""
 
     sources: Sequence[bytes]
-    ports: tuple[int, int] = (32768, 65535)
+    ports: tuple[int, int] = (1, 65535)
     udp: float = UDP_DEFAULT
     tcp_established: float = TCP_EST
     tcp_transitory: float = TCP_TRANS

@@ -5,12 +5,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
-import platform
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,41 +14,54 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import nat64_state
-from bench.nat64_path import NAT64, PLAIN, TAYGA, Stream, path, streams
+from bench import nat64_state, page
+from bench.nat64_page import PLAIN, state_rows, target_rows, translator_rows, tunnel_rows
+from bench.nat64_path import Stream, path, streams
 from bench.nat64_tayga import Tayga
-from bench.nat64_translator import Cost, ours, taygas
+from bench.nat64_translator import ours, taygas
+from bench.record import LATEST, Record, about
 from vpnrs_core.testkit.netns import unavailable
 
-LATEST = Path(__file__).parent / "results" / "nat64.json"
 PARTS = ("translator", "state", "tunnel")
+# Turns that the page is written of.
+ENOUGH = 3
+TAYGA_NOTE = "TAYGA's figures contain its TUN's"
 
 
 def main() -> int:
     """Exit code 0: all that was asked for was measured."""
     arguments = _arguments()
     console, told = Console(width=None if sys.stdout.isatty() else 160), Console(stderr=True)
+
+    def show(title: str, rows: Iterable[Sequence[str]]) -> None:
+        console.print(as_table(title, list(rows)))
+
     if why := unavailable():
         told.print(f"bench: {why}")
         return 4
     if why := Tayga.unavailable():
         told.print(f"TAYGA is left out: {why}")
-    data: dict[str, Any] = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": {"kernel": platform.release(), "cores": os.cpu_count(), "python": platform.python_version()},
-    }
+    try:
+        results = Record.load(arguments.json)
+    except ValueError as error:
+        told.print(f"bench: {error}")
+        return 2
+    options = {"engine": arguments.engine or "aioquic", "runs": arguments.runs, "seconds": arguments.seconds}
+    data = results.section("nat64", about(options), append=False)
     if "translator" in arguments.only:
-        costs = [*ours(), *taygas(arguments.seconds / 4)]
-        data["translator"] = [cost._asdict() for cost in costs]
-        console.print(translator_table(costs))
+        data["translator"] = [cost._asdict() for cost in (*ours(), *taygas(arguments.seconds / 4))]
+        show(f"The translator alone, one core; {TAYGA_NOTE}", translator_rows(data["translator"]))
     if "state" in arguments.only:
         data["state"] = nat64_state.measure()._asdict()
-        console.print(state_table(data["state"]))
+        show("A full state", state_rows(data["state"]))
     if "tunnel" in arguments.only:
         data["tunnel"] = through_the_tunnel(arguments.engine, arguments.runs, arguments.seconds, told)
-        console.print(tunnel_table(data["tunnel"]))
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(data, indent=2) + "\n")
+        show(f"A TCP stream through one tunnel, medians, {options}", tunnel_rows(data["tunnel"]))
+    show("Targets", target_rows(data))
+    results.save()
+    if set(arguments.only) == set(PARTS) and arguments.runs >= ENOUGH:
+        page.write_text({**Record.load(page.DATA).sections, "nat64": data})
+        told.print(f"written: {page.PAGE}")
     return 0
 
 
@@ -64,7 +73,7 @@ def through_the_tunnel(engine: str | None, runs: int, seconds: float, told: Cons
         for number in range(runs):
             told.print(f"nat64 through the tunnel, {engine or 'aioquic'}: turn {number + 1} of {runs}")
             found.append(list(streams(there, seconds)))
-    return {"engine": engine or "aioquic", "runs": runs, "seconds": seconds, **summary(found)}
+    return summary(found)
 
 
 def summary(turns: Sequence[Sequence[Stream]]) -> dict[str, Any]:
@@ -84,50 +93,14 @@ def summary(turns: Sequence[Sequence[Stream]]) -> dict[str, Any]:
     return result
 
 
-def translator_table(costs: Iterable[Cost]) -> Table:
-    table = Table(title="The translator alone, one core; TAYGA's figures contain its TUN's", title_justify="left")
-    table.add_column("")
-    by_case: dict[tuple[int, str], dict[str, Cost]] = {}
-    for cost in costs:
-        by_case.setdefault((cost.size, cost.direction), {})[cost.who] = cost
-    names = list(dict.fromkeys(who for case in by_case.values() for who in case))
-    for who in names:
-        for unit in ("packets/s", "Gbit/s"):
-            table.add_column(f"{who}, {unit}", justify="right")
-    for (size, direction), case in by_case.items():
-        cells = [text for who in names for text in _cost_cells(case.get(who))]
-        table.add_row(f"{direction}, {size:,} bytes", *cells)
-    return table
-
-
-def _cost_cells(cost: Cost | None) -> tuple[str, str]:
-    return ("–", "–") if cost is None else (f"{cost.packets:,.0f}", f"{cost.gbit:,.2f}")
-
-
-def state_table(state: dict[str, float]) -> Table:
-    table = Table(title=f"{nat64_state.COUNT:,} bindings, each with a session", title_justify="left")
-    table.add_column("")
-    table.add_column("", justify="right")
-    for key, (label, unit) in nat64_state.LABELS.items():
-        table.add_row(label, f"{state[key]:,.1f} {unit}")
-    return table
-
-
-def tunnel_table(found: dict[str, Any]) -> Table:
-    table = Table(
-        title=f"A TCP stream through one tunnel ({found['engine']}) to a host behind the server, medians of "
-        f"{found['runs']} turns of {found['seconds']:g} s",
-        title_justify="left",
-    )
-    table.add_column("")
-    names = [who for who in (PLAIN, NAT64, TAYGA) if who in found["up"]]
-    for who in names:
-        table.add_column(who, justify="right")
-    for way in ("up", "down"):
-        for key, label, digits in (
-            ("mbit", "Mbit/s", 0), ("to_plain", "÷ without translation", 2), ("cpu_s_per_gb", "CPU s per GB", 2),
-        ):  # fmt: skip
-            table.add_row(f"{way}, {label}", *(f"{found[way][who][key]:,.{digits}f}" for who in names))
+def as_table(title: str, rows: Sequence[Sequence[str]]) -> Table:
+    """Rows with a header, for a terminal."""
+    header, *body = rows
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(header):
+        table.add_column(name, justify="right" if number else "left")
+    for row in body:
+        table.add_row(*row)
     return table
 
 

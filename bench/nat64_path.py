@@ -20,12 +20,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.nat64_page import NAT64, PLAIN, TAYGA
 from bench.nat64_tayga import PREFIX as TAYGA_PREFIX
 from bench.nat64_tayga import Tayga
 from vpnrs_core.testkit.tunnel import BEHIND4, BEHIND6, BEHIND_NETWORKS, TunnelNet
 
 PREFIX, SOURCE = "64:ff9b:1::", "10.88.0.1"
-PLAIN, NAT64, TAYGA = "without translation", "vpnrs nat64", "TAYGA + masquerade"
 _PORT = 5201
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE = 15.0

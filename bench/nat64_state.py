@@ -56,6 +56,7 @@ def fill(state: Sessions, watch: Watch) -> None:
 class State(NamedTuple):
     """Microseconds each, milliseconds of the longest single step, and megabytes."""
 
+    count: int
     mb: float
     make_us: float
     make_longest_ms: float
@@ -63,17 +64,6 @@ class State(NamedTuple):
     mtu_longest_ms: float
     page_longest_ms: float
     expire_longest_ms: float
-
-
-LABELS = {
-    "mb": ("memory", "MB"),
-    "make_us": ("make one", "µs"),
-    "make_longest_ms": ("make one, the longest", "ms"),
-    "leave_longest_ms": ("a client with 2,000 leaves, the longest", "ms"),
-    "mtu_longest_ms": ("the MTU of a client with 2,000 changes, the longest", "ms"),
-    "page_longest_ms": ("a page of them is shown, the longest", "ms"),
-    "expire_longest_ms": ("a step of expiring all, the longest", "ms"),
-}
 
 
 def measure() -> State:
@@ -102,7 +92,7 @@ def measure() -> State:
         state.expire(100_000.0)
         expiring()
     longest = (1e3 * watch.longest for watch in (filling, leaving, changing, paging, expiring))
-    return State(memory, 1e6 * filling.total / COUNT, *longest)
+    return State(COUNT, memory, 1e6 * filling.total / COUNT, *longest)
 
 
 def _pages(state: Sessions) -> Watch:

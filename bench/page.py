@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import congestion
+from bench import congestion, nat64_page
 from bench.figures import FIGURES, QH3, RIVAL, TARGETS, Target, Turn, of, ratio
 from bench.record import LATEST, ROOT, SCHEMA, Record
 from bench.table import (
@@ -44,6 +44,7 @@ def page(sections: Mapping[str, Any], template: str) -> str:
         "congestion": _congestion,
         "clients": _clients,
         "profile": _profile,
+        "nat64": _nat64,
     }
     lines = []
     for line in template.splitlines():
@@ -53,7 +54,7 @@ def page(sections: Mapping[str, Any], template: str) -> str:
         if line == f"{{{{{name}}}}}":
             section = sections.get("table" if name in ("about", "targets", "yardstick") else name)
             lines += makers[name](section) if section else ["*Not measured.*"]
-            if section and name in ("congestion", "clients", "profile"):
+            if section and name in ("congestion", "clients", "profile", "nat64"):
                 lines += ["", f"Measured on {section['at'][:10]} at commit {section['commit'] or 'unknown'}."]
         else:
             lines.append(line)
@@ -157,14 +158,27 @@ def _profile(section: Mapping[str, Any]) -> Iterator[str]:
     yield from _markdown(header, body)
 
 
+def _nat64(section: Mapping[str, Any]) -> Iterator[str]:
+    for header, *body in nat64_page.tables(section):
+        yield from _markdown(header, body)
+        yield ""
+    options = section["options"]
+    yield f"Turns: {options['runs']}, of {options['seconds']:g} s a stream, engine {options['engine']}."
+
+
 def write(sections: Mapping[str, Any]) -> None:
     """Data, plots and page. Raises ImportError without matplotlib."""
     from bench import plots
 
-    DATA.write_text(json.dumps({"schema": SCHEMA, "sections": sections}, indent=1) + "\n")
     for old in IMAGES.glob("*.svg"):
         old.unlink()
     plots.write(sections, IMAGES)
+    write_text(sections)
+
+
+def write_text(sections: Mapping[str, Any]) -> None:
+    """Data and page; the plots stay as they are."""
+    DATA.write_text(json.dumps({"schema": SCHEMA, "sections": sections}, indent=1) + "\n")
     PAGE.write_text(page(sections, TEXT.read_text()))
 
 

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _common(command: F) -> F:
     instance = click.option("--instance", metavar="NAME", help="Which instance; default: `default`, or the only one.")
-    as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, its fields in docs/nat64.md.")
     return instance(as_json(command))
 
 

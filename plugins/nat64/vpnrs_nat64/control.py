@@ -39,15 +39,15 @@ class StatsRequest(pydantic.BaseModel):
 
 
 class BindingRow(pydantic.BaseModel):
-    """`session` and `principal` are empty for a static binding whose client is not there."""
+    """One binding."""
 
-    protocol: str
-    inner: str
-    outer: str
-    session: str
-    principal: str
-    static: bool
-    sessions: int
+    protocol: str = Field(description="tcp, udp or icmp.")
+    inner: str = Field(description="The client's address and port, or echo id: [fd77::2]:40000.")
+    outer: str = Field(description="The source address and the port or echo id that IPv4 hosts see.")
+    session: str = Field(description="The client's session; empty: a static binding's client is not there.")
+    principal: str = Field(description="The client's name, or empty.")
+    static: bool = Field(description="It is from the configuration, and stays.")
+    sessions: int = Field(description="How many IPv4 endpoints talk through it.")
 
 
 class BindingList(pydantic.BaseModel):
@@ -60,17 +60,17 @@ class BindingList(pydantic.BaseModel):
 
 
 class SessionRow(pydantic.BaseModel):
-    """`expires_in`: seconds until it ends if nothing comes. `state`: of TCP, else empty."""
+    """One session: a binding and one IPv4 endpoint."""
 
-    protocol: str
-    inner: str
-    outer: str
-    remote: str
-    session: str
-    principal: str
-    state: str
-    expires_in: float
-    from_outside: bool
+    protocol: str = Field(description="tcp, udp or icmp.")
+    inner: str = Field(description="As of a binding.")
+    outer: str = Field(description="As of a binding.")
+    remote: str = Field(description="The IPv4 host and its port; of icmp its address only.")
+    session: str = Field(description="The client's session.")
+    principal: str = Field(description="The client's name.")
+    state: str = Field(description="Of tcp, in RFC 6146's words: established, v4_fin_rcv, trans …; else empty.")
+    expires_in: float = Field(description="Seconds until it ends, or tcp is probed, if nothing comes.")
+    from_outside: bool = Field(description="The IPv4 host sent first.")
 
 
 class SessionList(pydantic.BaseModel):
@@ -82,22 +82,24 @@ class SessionList(pydantic.BaseModel):
 
 
 class SourceStats(pydantic.BaseModel):
-    """Ports in use, by protocol."""
+    """One source address."""
 
-    address: str
-    used: dict[str, int]
+    address: str = Field(description="A source address.")
+    used: dict[str, int] = Field(description="Ports and echo ids of it that are taken, by protocol.")
 
 
 class Stats(pydantic.BaseModel):
-    prefix: str
-    clients: int
-    bindings: dict[str, int]
-    sessions: dict[str, int]
-    created: dict[str, int]
-    expired: dict[str, int]
-    max_bindings: int
-    max_sessions: int
-    sources: list[SourceStats]
+    """All together."""
+
+    prefix: str = Field(description="The prefix that is translated.")
+    clients: int = Field(description="Sessions of vpnrs that may use it.")
+    bindings: dict[str, int] = Field(description="Bindings by protocol.")
+    sessions: dict[str, int] = Field(description="Sessions by protocol.")
+    created: dict[str, int] = Field(description="Sessions made since the start, by protocol.")
+    expired: dict[str, int] = Field(description="Sessions ended by time since the start, by protocol.")
+    max_bindings: int = Field(description="The limit of bindings, of all together.")
+    max_sessions: int = Field(description="The limit of sessions, of all together.")
+    sources: list[SourceStats] = Field(description="A source address each.")
     fragments: int = Field(description="Packets of which some fragments are held.")
 
 

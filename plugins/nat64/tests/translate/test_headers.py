@@ -189,7 +189,7 @@ def test_fragments_keep_offset_more_and_identification() -> None:
     assert (fragment.id, fragment.m, fragment.offset, fragment.nh, back.plen) == (0x1234, 1, 20, 17, 24)
 
 
-def test_first_fragment_gets_the_checksum_change_and_later_ones_none() -> None:
+def test_f2_first_fragment_gets_the_checksum_change_and_later_ones_none() -> None:
     whole = packets.udp(HOST, POOL, bytes(range(64)), sport=53, dport=40000, ip={"dont_fragment": False})
     first = build(IP(src=HOST, dst=POOL, id=1, proto=17, flags="MF") / Raw(whole[20:44]))
     later = build(IP(src=HOST, dst=POOL, id=1, proto=17, frag=3) / Raw(whole[44:]))

@@ -65,7 +65,7 @@ def main() -> int:
     return 0
 
 
-def through_the_tunnel(engine: str | None, runs: int, seconds: float, told: Console) -> dict[str, Any]:
+def through_the_tunnel(engine: str | None, runs: int, seconds: int, told: Console) -> dict[str, Any]:
     """`runs` turns in one tunnel → medians, every turn's figures, ratios of each to the path without translation: the
     median of the turns' own ratios, for a machine's speed changes from turn to turn."""
     found: list[list[Stream]] = []
@@ -107,7 +107,7 @@ def as_table(title: str, rows: Sequence[Sequence[str]]) -> Table:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.nat64", description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="turns through the tunnel (default 3)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a TCP stream (default 4)")
+    parser.add_argument("--seconds", type=int, default=4, help="length of a TCP stream (default 4)")
     engine = "qh3" if importlib.util.find_spec("vpnrs_qh3") else None
     parser.add_argument("--engine", default=engine, help="plugin with the QUIC engine (default: qh3 where installed)")
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated (default: all)")

@@ -111,6 +111,7 @@ class Nat64:
             self.idents.of(remote[:4], session.protocol).take(packet.segments),
             mtu=MTU4,
             tos=self._tos,
+            shared=True,
         )
         if isinstance(moved, Problem):
             return self._refuse6(packet, moved)._replace(session=session)

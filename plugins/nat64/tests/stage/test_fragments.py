@@ -30,6 +30,18 @@ def test_f1_f3_a_large_ping_is_put_together_in_any_order(order):
     assert bench.dropped() == {}
 
 
+def test_s9_fragments_of_two_clients_with_one_identification_do_not_mix_at_the_host():
+    """All clients share the source address, and each chooses its own identifications."""
+    bench = Bench()
+    found = []
+    for peer, address in ((bench.a, "fd00::2"), (bench.b, "fd00::3")):
+        for size in (3000, 3000):
+            (out,) = bench.send(*pieces6(packets.udp(address, bench.far(), bytes(size))), peer=peer)
+            found.append(sound(out))
+    assert not any(each.flags.DF for each in found)
+    assert len({each.id for each in found}) == 4
+
+
 def test_m4_large_udp_without_df_comes_in_fragments_that_fit():
     bench = Bench()
     bench.send(packets.udp("fd00::2", bench.far(), b"ask"))

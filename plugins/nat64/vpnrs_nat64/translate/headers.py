@@ -31,13 +31,14 @@ _LOOSE_ROUTE, _STRICT_ROUTE = 131, 137
 
 def to_v4(
     packet: Packet, src4: bytes, dst4: bytes, sport: int | None = None, dport: int | None = None, ident: int = 0,
-    *, tos: int | None = None, hop: int = 1,
+    *, tos: int | None = None, hop: int = 1, shared: bool = False,
 ) -> Packet | Problem:  # fmt: skip
     """The IPv6 `packet` in IPv4, from `src4` to `dst4`.
 
     Ports that are None stay; an echo's identifier becomes `sport`. `ident` is the IPv4 identification when no
     fragment header brings one; a super-packet uses one a segment. `tos` replaces the traffic class. `hop` is what
-    the hop limit loses: 0 for the second pass of a hairpin."""
+    the hop limit loses: 0 for the second pass of a hairpin. `shared`: other senders have `src4` too, so what a whole
+    packet's fragment header says must not be its identification (RFC 6864 §5.3)."""
     found = inspect(packet)
     if isinstance(found, Problem):
         return found
@@ -57,7 +58,9 @@ def to_v4(
         return moved
     vnet, l4, rest = moved
     if walk.fragment:
-        ident, field = walk.ident & 0xFFFF, walk.offset >> 3 | (MF if walk.more else 0)
+        field = walk.offset >> 3 | (MF if walk.more else 0)
+        if field or not shared:
+            ident = walk.ident & 0xFFFF
     else:
         field = 0 if packet.largest_segment - walk.l4 + 20 <= MAX_WITHOUT_DF else DF
     if tos is None:

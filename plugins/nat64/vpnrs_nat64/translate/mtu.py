@@ -52,7 +52,7 @@ def deliver_v6(
 
 def deliver_v4(
     packet: Packet, src4: bytes, dst4: bytes, sport: int | None = None, dport: int | None = None, ident: int = 0,
-    *, mtu: int, tos: int | None = None, hop: int = 1,
+    *, mtu: int, tos: int | None = None, hop: int = 1, shared: bool = False,
 ) -> list[Packet] | Problem:  # fmt: skip
     """The IPv6 `packet` as the IPv4 packets that fit `mtu` (bytes), arguments as of `to_v4`.
 
@@ -65,7 +65,7 @@ def deliver_v4(
     fragmented = found[1].fragment > 0
     done: list[Packet] = []
     for piece in split_for_growth(packet):
-        new = to_v4(piece, src4, dst4, sport, dport, ident, tos=tos, hop=hop)
+        new = to_v4(piece, src4, dst4, sport, dport, ident, tos=tos, hop=hop, shared=shared)
         if isinstance(new, Problem):
             return too_big(6, max(mtu + 20, MIN_V6_MTU)) if new.reason == "too_long" else new
         if new.largest_segment <= mtu:

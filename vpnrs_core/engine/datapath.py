@@ -22,6 +22,7 @@ from vpnrs_core.errors import HostError
 from vpnrs_core.interfaces import LinkScheduler
 from vpnrs_core.interfaces.tun import TunDevice
 from vpnrs_core.packet.fragment import fragment, may_fragment
+from vpnrs_core.packet.gather import gather
 from vpnrs_core.packet.icmp import packet_too_big
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.refit import refit
@@ -203,7 +204,7 @@ class Datapath:
             self._on_tun_lost(error)
             return
         now = self._now()
-        self.pipeline.egress([Packet(frame) for frame in frames], now)
+        self.pipeline.egress([Packet(frame) for frame in gather(frames)], now)
         self.finish(now)
         if len(self._links) == 1:
             (peer,) = self._links

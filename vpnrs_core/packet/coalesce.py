@@ -216,13 +216,19 @@ def _verify(packets: list[Packet]) -> list[bool]:
 
 
 def _join(packets: list[Packet]) -> Packet:
-    """One super-packet with a partial checksum, as a TUN takes it."""
-    first, last = packets[0], packets[-1]
-    header = first.header
-    cut, l4 = VNET_LENGTH + header.header_length, VNET_LENGTH + header.l4_offset
+    first, last, header = packets[0], packets[-1], packets[0].header
+    cut, flags = VNET_LENGTH + header.header_length, VNET_LENGTH + header.l4_offset + 13
     payloads = [packet.frame[cut:] for packet in packets]
+    more = last.frame[flags] if header.protocol == TCP else 0
+    return Packet(super_frame(first.frame, header, payloads, more), first.session)
+
+
+def super_frame(first: bytes, header: Header, payloads: Sequence[bytes], flags: int = 0) -> bytes:
+    """One super-packet with a partial checksum, as a TUN takes it: `payloads` behind the headers of the frame `first`,
+    in which `header` was found. `flags` are those of TCP's last segment."""
+    cut, l4 = VNET_LENGTH + header.header_length, VNET_LENGTH + header.l4_offset
     length = header.header_length + sum(map(len, payloads))
-    head = bytearray(first.frame[:cut])
+    head = bytearray(first[:cut])
     if header.version == 4:
         head[12:14] = length.to_bytes(2, "big")
         head[20:22] = b"\0\0"
@@ -232,16 +238,16 @@ def _join(packets: list[Packet]) -> Packet:
         head[14:16] = (length - 40).to_bytes(2, "big")
         gso_type, addresses = GSO_TCPV6, head[18:50]
     if header.protocol == TCP:
-        head[l4 + 13] |= last.frame[l4 + 13]
+        head[l4 + 13] |= flags
         gso_type |= GSO_ECN if head[l4 + 13] & CWR else 0
     else:
         gso_type = GSO_UDP_L4
         head[l4 + 4 : l4 + 6] = (length - header.l4_offset).to_bytes(2, "big")
     offset = CSUM_OFFSET[header.protocol]
-    if first.frame[0]:
+    if first[0]:
         partial = (int.from_bytes(head[l4 + offset : l4 + offset + 2], "big") + length - header.length) % 65535
     else:
         partial = (ones_sum(addresses) + header.protocol + length - header.l4_offset) % 65535
     head[l4 + offset : l4 + offset + 2] = partial.to_bytes(2, "big")
     VNET.pack_into(head, 0, NEEDS_CSUM, gso_type, header.header_length, len(payloads[0]), header.l4_offset, offset)
-    return Packet(b"".join((head, *payloads)), first.session)
+    return b"".join((head, *payloads))

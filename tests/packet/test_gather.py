@@ -1,0 +1,132 @@
+"""Gathered datagrams are the datagrams: whoever segments gets byte for byte what the TUN gave."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpnrs_core.packet.coalesce import coalesce
+from vpnrs_core.packet.gather import LEAST, gather
+from vpnrs_core.packet.header import BadPacket
+from vpnrs_core.packet.packet import Packet
+from vpnrs_core.packet.segment import segment
+from vpnrs_core.testkit.packets import echo, super_tcp, super_udp, tcp
+
+FOUR, SIX = ("10.1.0.1", "10.2.0.1"), ("fd01::1", "fd02::1")
+
+
+def datagrams(addresses: tuple[str, str], count: int, size: int = 700, first: int = 9, **ports: int) -> list[bytes]:
+    """What a local sender's kernel gives: partial checksums, IPv4 identifications that count."""
+    rng = random.Random(count)
+    made = []
+    for number in range(count):
+        ip = {"identification": (first + number) & 0xFFFF} if addresses is FOUR else {}
+        made.append(super_udp(*addresses, rng.randbytes(size), size, ip=ip, **ports).frame)
+    return made
+
+
+def segments(frames: list[bytes]) -> list[bytes]:
+    """On a wire; of a malformed frame, itself."""
+    found: list[bytes] = []
+    for frame in frames:
+        try:
+            found += segment(Packet(frame))
+        except BadPacket:
+            found.append(frame)
+    return found
+
+
+both = pytest.mark.parametrize("addresses", [FOUR, SIX], ids=["v4", "v6"])
+
+
+@both
+def test_a_run_becomes_what_coalesce_makes_of_it(addresses: tuple[str, str]) -> None:
+    frames = datagrams(addresses, 40)
+    (one,) = gather(frames)
+    (expected,) = coalesce(list(map(Packet, frames)))
+    assert one == expected.frame
+    assert segment(Packet(one)) == segments(frames)
+
+
+@both
+def test_runs_stay_within_64_segments_and_64_kib(addresses: tuple[str, str]) -> None:
+    assert [Packet(frame).segments for frame in gather(datagrams(addresses, 130, 64))] == [64, 64, 1, 1]
+    large = [Packet(frame) for frame in gather(datagrams(addresses, 60, 1200))]
+    assert large[0].segments >= 52
+    assert all(packet.header.length <= 65535 for packet in large)
+    huge = datagrams(addresses, 4, 40_000)
+    assert gather(huge) == huge
+
+
+@both
+def test_order_stays_and_others_pass_as_they_are(addresses: tuple[str, str]) -> None:
+    other = [super_tcp(*addresses, bytes(4000), 1000).frame, Packet.of(echo(*addresses)).frame]
+    ack = super_tcp(*addresses, b"", 1000).frame
+    few = datagrams(addresses, LEAST - 1)
+    batch = [*datagrams(addresses, 5), other[0], *few, other[1], ack, ack, ack, *datagrams(addresses, 6, dport=7)]
+    found = gather(batch)
+    assert segments(list(found)) == segments(batch)
+    assert [Packet(frame).segments for frame in found] == [5, 4, 1, 1, 1, 1, 1, 1, 6]
+
+
+def test_two_flows_do_not_mix() -> None:
+    one, two = datagrams(SIX, 8, sport=1), datagrams(SIX, 8, sport=2)
+    mixed = [frame for pair in zip(one, two, strict=True) for frame in pair]
+    assert gather(mixed) == mixed
+    assert [Packet(frame).segments for frame in gather([*one, *two])] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    "ip", [{"ttl": 3}, {"tos": 1}, {"dont_fragment": False}, {"identification": 77}, {"options": bytes(4)}]
+)
+def test_a_datagram_that_differs_is_not_made_like_the_others(ip: dict[str, object]) -> None:
+    frames = datagrams(FOUR, 7)
+    frames[3] = super_udp(*FOUR, bytes(700), 700, ip={"identification": 12, **ip}).frame
+    assert segments(list(gather(frames))) == segments(frames)
+
+
+def test_identifications_do_not_wrap_inside_a_run() -> None:
+    frames = datagrams(FOUR, 10, first=0xFFFC)
+    assert segments(list(gather(frames))) == segments(frames)
+
+
+def test_finished_checksums_are_left_to_those_who_verify_them() -> None:
+    frames = [Packet.of(data).frame for data in segments(datagrams(FOUR, 5))]
+    assert gather(frames) == frames
+
+
+@given(
+    st.sampled_from([FOUR, SIX]), st.integers(LEAST, 9), st.integers(1, 60),
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 120), st.integers(1, 255)), max_size=4),
+    st.lists(st.tuples(st.integers(0, 8), st.integers(-40, 5)), max_size=2),
+)  # fmt: skip
+def test_whatever_is_wrong_in_a_batch_stays_as_wrong_as_it_was(
+    addresses: tuple[str, str],
+    count: int,
+    size: int,
+    flips: list[tuple[int, int, int]],
+    lengths: list[tuple[int, int]],
+) -> None:
+    frames = datagrams(addresses, count, size)
+    for which, at, mask in flips:
+        frame = bytearray(frames[which % count])
+        frame[at % len(frame)] ^= mask
+        frames[which % count] = bytes(frame)
+    for which, change in lengths:
+        frame = frames[which % count]
+        frames[which % count] = frame + bytes(change) if change > 0 else frame[:change] if change else frame
+    assert segments(list(gather(frames))) == segments(frames)
+
+
+def test_all_of_a_run_wrong_in_the_same_way_is_no_better_than_one() -> None:
+    """A shared fault must not be mended on the way: the lengths, the checksum's place, the IP checksum, flags."""
+    sound = datagrams(FOUR, 4)
+    for at in range(10 + 28):
+        frames = [frame[:at] + bytes((frame[at] ^ 0x41,)) + frame[at + 1 :] for frame in sound]
+        assert segments(list(gather(frames))) == segments(frames), at
+
+
+def test_tcp_is_none_of_its_business() -> None:
+    frames = [Packet.of(tcp(*FOUR, bytes(100))).frame] * 5
+    assert gather(frames) == frames

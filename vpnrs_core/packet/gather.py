@@ -1,0 +1,125 @@
+"""Neighbouring datagrams of a flow, as a TUN gives them one by one, gathered into UDP super-packets with few C calls.
+
+Whatever a packet costs on its way through us is then paid once a run. Only what a kernel leaves unfinished is gathered:
+packets with partial checksums, of one length, whose headers differ in nothing but IPv4's identification, which counts.
+The kernel at the other end makes exactly these packets of the super-packet again. Everything else passes as it is;
+coalesce.py joins more kinds, one packet at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
+from struct import Struct
+
+from vpnrs_core.packet.checksum import ones_sum
+from vpnrs_core.packet.coalesce import MAX_LENGTH, MAX_UDP_JOINED, super_frame
+from vpnrs_core.packet.header import UDP, BadPacket, examine
+from vpnrs_core.packet.vnet import CSUM_OFFSET, NEEDS_CSUM, VNET, VNET_LENGTH
+
+# A run of fewer is not worth the look.
+LEAST = 3
+
+# vnet header, version … IPv4 length or IPv6 flow label.
+_front = itemgetter(slice(0, VNET_LENGTH + 4))
+# Addresses, ports, UDP length and checksum.
+_v4_flow = itemgetter(slice(VNET_LENGTH + 12, VNET_LENGTH + 28))
+_v6_flow = itemgetter(slice(VNET_LENGTH + 8, VNET_LENGTH + 48))
+_UDP_HEADER = 8
+
+
+def gather(frames: Sequence[bytes]) -> Sequence[bytes]:
+    """The frames in order, runs of datagrams as one super-packet each. What comes out has the bytes of what came in;
+    nothing is judged: a malformed frame stays as it was."""
+    if len(frames) < LEAST:
+        return frames
+    gathered: list[bytes] = []
+    for _, group in groupby(frames, _front):
+        run = list(group)
+        if len(run) < LEAST or not _is_lone_udp(run[0]):
+            gathered += run
+            continue
+        flow = _v4_flow if run[0][VNET_LENGTH] >> 4 == 4 else _v6_flow
+        most = max(1, min(MAX_UDP_JOINED, MAX_LENGTH // (len(run[0]) - VNET_LENGTH)))
+        for _, alike in groupby(run, flow):
+            left = list(alike)
+            while left:
+                gathered += _gather(left[:most])
+                del left[:most]
+    return gathered
+
+
+def _is_lone_udp(frame: bytes) -> bool:
+    """A datagram without IP options and extension headers, whole, with a partial checksum of its own."""
+    if len(frame) < VNET_LENGTH + 28 or frame[0] != NEEDS_CSUM or frame[1]:
+        return False
+    ip = frame[VNET_LENGTH]
+    if ip == 0x45:
+        l4, fragment = 20, frame[VNET_LENGTH + 6] & 0xBF or frame[VNET_LENGTH + 7]
+        protocol = frame[VNET_LENGTH + 9]
+    else:
+        l4, fragment, protocol = 40, 0, frame[VNET_LENGTH + 6] if ip >> 4 == 6 else 0
+    _, _, _, _, start, offset = VNET.unpack_from(frame)
+    return protocol == UDP and not fragment and start == l4 and offset == CSUM_OFFSET[UDP]
+
+
+def _gather(run: list[bytes]) -> list[bytes]:
+    """The run as one frame, or as it was when something in it differs that must not."""
+    first = run[0]
+    try:
+        header = examine(first)
+    except BadPacket:
+        return run
+    size, l4 = len(first), VNET_LENGTH + header.l4_offset
+    payload = size - l4 - _UDP_HEADER
+    said = first[l4 + 4] << 8 | first[l4 + 5]
+    if len(run) < LEAST or not payload or said != payload + _UDP_HEADER or set(map(len, run)) != {size}:
+        return run
+    if header.version == 4:
+        before, numbers, between, sums, after, payloads = _columns(_v4_splitter(payload, len(run))(b"".join(run)), 6)
+        whole = _alike_all(before) and _alike_all(between) and _alike_all(after)
+        if not whole or not _counting(numbers, sums) or ones_sum(first[VNET_LENGTH : VNET_LENGTH + 20]):
+            return run
+    else:
+        before, payloads = _columns(_v6_splitter(payload, len(run))(b"".join(run)), 2)
+        if not _alike_all(before):
+            return run
+    return [super_frame(first, header, payloads)]
+
+
+def _columns(fields: tuple[bytes, ...], width: int) -> list[tuple[bytes, ...]]:
+    return [fields[column::width] for column in range(width)]
+
+
+def _alike_all(column: tuple[bytes, ...]) -> bool:
+    return column.count(column[0]) == len(column)
+
+
+def _counting(numbers: tuple[bytes, ...], sums: tuple[bytes, ...]) -> bool:
+    """IPv4 identifications count up by one, as a segmenting kernel writes them, and header checksums go with them."""
+    count = len(numbers)
+    found = _words(count)(b"".join(numbers))
+    checks = _words(count)(b"".join(sums))
+    expected = range(found[0], found[0] + count)
+    if expected.stop > 0x10000 or found != tuple(expected) or 0xFFFF in checks:
+        return False
+    return len({(number + check) % 65535 for number, check in zip(found, checks, strict=True)}) == 1
+
+
+@lru_cache(maxsize=128)
+def _v4_splitter(payload: int, count: int) -> Callable[[bytes], tuple[bytes, ...]]:
+    """Splits that many frames into what is the same up to the identification, that, what is the same up to the header
+    checksum, that, the rest of the headers, and the payload of each."""
+    return Struct(f"{VNET_LENGTH + 4}s2s4s2s16s{payload}s" * count).unpack
+
+
+@lru_cache(maxsize=128)
+def _v6_splitter(payload: int, count: int) -> Callable[[bytes], tuple[bytes, ...]]:
+    return Struct(f"{VNET_LENGTH + 40 + _UDP_HEADER}s{payload}s" * count).unpack
+
+
+@lru_cache(maxsize=128)
+def _words(count: int) -> Callable[[bytes], tuple[int, ...]]:
+    return Struct(f"!{count}H").unpack

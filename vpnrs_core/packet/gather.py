@@ -1,9 +1,11 @@
 """Neighbouring datagrams of a flow, as a TUN gives them one by one, gathered into UDP super-packets with few C calls.
 
 Whatever a packet costs on its way through us is then paid once a run. Only what a kernel leaves unfinished is gathered:
-packets with partial checksums, of one length, whose headers differ in nothing but IPv4's identification, which counts.
-The kernel at the other end makes exactly these packets of the super-packet again. Everything else passes as it is;
-coalesce.py joins more kinds, one packet at a time.
+packets with partial checksums, of one length, whose headers differ in nothing but IPv4's identification. The kernel at
+the other end makes these packets of the super-packet again, byte for byte, but that it counts identifications from the
+first one's: where fragmentation is not allowed they mean nothing (RFC 6864 section 4), and a sender whose packets were
+dropped in the TUN's queue leaves gaps; where it is allowed, only packets that count are gathered. Everything else
+passes as it is; coalesce.py joins more kinds, one packet at a time.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ _front = itemgetter(slice(0, VNET_LENGTH + 4))
 _v4_flow = itemgetter(slice(VNET_LENGTH + 12, VNET_LENGTH + 28))
 _v6_flow = itemgetter(slice(VNET_LENGTH + 8, VNET_LENGTH + 48))
 _UDP_HEADER = 8
+_DONT_FRAGMENT = 0x40
 
 
 def gather(frames: Sequence[bytes]) -> Sequence[bytes]:
@@ -80,7 +83,8 @@ def _gather(run: list[bytes]) -> list[bytes]:
     if header.version == 4:
         before, numbers, between, sums, after, payloads = _columns(_v4_splitter(payload, len(run))(b"".join(run)), 6)
         whole = _alike_all(before) and _alike_all(between) and _alike_all(after)
-        if not whole or not _counting(numbers, sums) or ones_sum(first[VNET_LENGTH : VNET_LENGTH + 20]):
+        atomic = bool(first[VNET_LENGTH + 6] & _DONT_FRAGMENT)
+        if not whole or not _sound(numbers, sums, atomic) or ones_sum(first[VNET_LENGTH : VNET_LENGTH + 20]):
             return run
     else:
         before, payloads = _columns(_v6_splitter(payload, len(run))(b"".join(run)), 2)
@@ -97,15 +101,15 @@ def _alike_all(column: tuple[bytes, ...]) -> bool:
     return column.count(column[0]) == len(column)
 
 
-def _counting(numbers: tuple[bytes, ...], sums: tuple[bytes, ...]) -> bool:
-    """IPv4 identifications count up by one, as a segmenting kernel writes them, and header checksums go with them."""
+def _sound(numbers: tuple[bytes, ...], sums: tuple[bytes, ...], atomic: bool) -> bool:
+    """The header checksums of all are as right as the first one's and, but for `atomic` ones, identifications count up
+    by one, as a segmenting kernel writes them."""
     count = len(numbers)
     found = _words(count)(b"".join(numbers))
     checks = _words(count)(b"".join(sums))
-    expected = range(found[0], found[0] + count)
-    if expected.stop > 0x10000 or found != tuple(expected) or 0xFFFF in checks:
+    if not atomic and found != tuple(range(found[0], found[0] + count)):
         return False
-    return len({(number + check) % 65535 for number, check in zip(found, checks, strict=True)}) == 1
+    return 0xFFFF not in checks and len({(one + check) % 65535 for one, check in zip(found, checks, strict=True)}) == 1
 
 
 @lru_cache(maxsize=128)

@@ -13,18 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import groupby
-from operator import itemgetter
+from operator import add, itemgetter
 from struct import Struct
+from typing import Any
 
 from vpnrs_core.packet.checksum import ones_sum
 from vpnrs_core.packet.coalesce import MAX_LENGTH, MAX_UDP_JOINED, super_frame
 from vpnrs_core.packet.header import UDP, BadPacket, examine
 from vpnrs_core.packet.vnet import CSUM_OFFSET, NEEDS_CSUM, VNET, VNET_LENGTH
 
-# A run of fewer is not worth the look.
+# Fewer in a batch, or in a run, are not worth the look: a batch of a few packets is mostly acknowledgements.
+FEW = 8
 LEAST = 3
 
-# vnet header, version … IPv4 length or IPv6 flow label.
+# What groups: vnet header, version … IPv4 length or IPv6 flow label.
 _front = itemgetter(slice(0, VNET_LENGTH + 4))
 # Addresses, ports, UDP length and checksum.
 _v4_flow = itemgetter(slice(VNET_LENGTH + 12, VNET_LENGTH + 28))
@@ -36,7 +38,7 @@ _DONT_FRAGMENT = 0x40
 def gather(frames: Sequence[bytes]) -> Sequence[bytes]:
     """The frames in order, runs of datagrams as one super-packet each. What comes out has the bytes of what came in;
     nothing is judged: a malformed frame stays as it was."""
-    if len(frames) < LEAST:
+    if len(frames) < FEW:
         return frames
     gathered: list[bytes] = []
     for _, group in groupby(frames, _front):
@@ -81,49 +83,39 @@ def _gather(run: list[bytes]) -> list[bytes]:
     if len(run) < LEAST or not payload or said != payload + _UDP_HEADER or set(map(len, run)) != {size}:
         return run
     if header.version == 4:
-        before, numbers, between, sums, after, payloads = _columns(_v4_splitter(payload, len(run))(b"".join(run)), 6)
-        whole = _alike_all(before) and _alike_all(between) and _alike_all(after)
+        numbers, between, sums, payloads = _columns(_v4_splitter(payload, len(run))(b"".join(run)), 4)
         atomic = bool(first[VNET_LENGTH + 6] & _DONT_FRAGMENT)
-        if not whole or not _sound(numbers, sums, atomic) or ones_sum(first[VNET_LENGTH : VNET_LENGTH + 20]):
+        if not _sound(numbers, sums, atomic) or ones_sum(first[VNET_LENGTH : VNET_LENGTH + 20]):
             return run
     else:
-        before, payloads = _columns(_v6_splitter(payload, len(run))(b"".join(run)), 2)
-        if not _alike_all(before):
-            return run
+        between, payloads = _columns(_v6_splitter(payload, len(run))(b"".join(run)), 2)
+    if between.count(between[0]) != len(run):
+        return run
     return [super_frame(first, header, payloads)]
 
 
-def _columns(fields: tuple[bytes, ...], width: int) -> list[tuple[bytes, ...]]:
+def _columns(fields: tuple[Any, ...], width: int) -> list[tuple[Any, ...]]:
     return [fields[column::width] for column in range(width)]
 
 
-def _alike_all(column: tuple[bytes, ...]) -> bool:
-    return column.count(column[0]) == len(column)
-
-
-def _sound(numbers: tuple[bytes, ...], sums: tuple[bytes, ...], atomic: bool) -> bool:
+def _sound(numbers: tuple[int, ...], sums: tuple[int, ...], atomic: bool) -> bool:
     """The header checksums of all are as right as the first one's and, but for `atomic` ones, identifications count up
     by one, as a segmenting kernel writes them."""
-    count = len(numbers)
-    found = _words(count)(b"".join(numbers))
-    checks = _words(count)(b"".join(sums))
-    if not atomic and found != tuple(range(found[0], found[0] + count)):
+    if not atomic and numbers != tuple(range(numbers[0], numbers[0] + len(numbers))):
         return False
-    return 0xFFFF not in checks and len({(one + check) % 65535 for one, check in zip(found, checks, strict=True)}) == 1
+    return 0xFFFF not in sums and len({both % 65535 for both in map(add, numbers, sums)}) == 1
+
+
+# What of a frame is not alike in all of a run already, by the grouping.
 
 
 @lru_cache(maxsize=128)
-def _v4_splitter(payload: int, count: int) -> Callable[[bytes], tuple[bytes, ...]]:
-    """Splits that many frames into what is the same up to the identification, that, what is the same up to the header
-    checksum, that, the rest of the headers, and the payload of each."""
-    return Struct(f"{VNET_LENGTH + 4}s2s4s2s16s{payload}s" * count).unpack
+def _v4_splitter(payload: int, count: int) -> Callable[[bytes], tuple[Any, ...]]:
+    """Identification; fragment field, TTL, protocol; header checksum; payload of each frame."""
+    return Struct("!" + f"{VNET_LENGTH + 4}xH4sH16x{payload}s" * count).unpack
 
 
 @lru_cache(maxsize=128)
-def _v6_splitter(payload: int, count: int) -> Callable[[bytes], tuple[bytes, ...]]:
-    return Struct(f"{VNET_LENGTH + 40 + _UDP_HEADER}s{payload}s" * count).unpack
-
-
-@lru_cache(maxsize=128)
-def _words(count: int) -> Callable[[bytes], tuple[int, ...]]:
-    return Struct(f"!{count}H").unpack
+def _v6_splitter(payload: int, count: int) -> Callable[[bytes], tuple[Any, ...]]:
+    """Length, next header, hop limit; payload of each frame."""
+    return Struct(f"{VNET_LENGTH + 4}x4s40x{payload}s" * count).unpack

@@ -110,7 +110,12 @@ class Datapath:
             peer.drops.count("plugin_error", len(payloads), sum(map(len, payloads)))
             return
         self.pipeline.ingress(peer, packets, now)
+        answered = bool(self.pipeline.to_tun)
         self.finish(now)
+        if answered and self._brake.until is None and self.tun.fileno() >= 0:
+            # The kernel has answered what it was given by now: acknowledgements, or what those let go. Read at once,
+            # its packets leave in this turn, together with our own acknowledgement.
+            self._tun_readable()
 
     def writable(self, peer: Peer, link: LinkPort) -> None:
         """The link's lane takes more."""

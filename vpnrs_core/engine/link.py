@@ -133,8 +133,14 @@ class LinkPort:
     def _enqueue(self, payloads: list[bytes]) -> None:
         if self._wrapping is not None:
             payloads = [self.prefix + payload for payload in self._wrapping.outward(payloads)]
-        self.pending.extend(payloads)
-        self.flush()
+        if self.pending:
+            self.pending.extend(payloads)
+            self.flush()
+            return
+        taken = self.lane.send(payloads)
+        self.payloads_sent += taken
+        if taken < len(payloads):
+            self.pending.extend(payloads[taken:])
 
     def _send_apart(self, datagrams: list[bytes]) -> None:
         """A repeat has waited long enough: it goes in front of no one, but it goes. A lane that is closed for a while

@@ -70,8 +70,13 @@ class SocketCounters:
 def bursts(packets: list[bytes]) -> list[list[bytes]]:
     """Cut packets, in order, into what one UDP_SEGMENT send takes: equal sizes but for a shorter last one, at most 64
     segments and 65,000 bytes."""
+    sizes = list(map(len, packets))
+    # As nearly always: all of one size, but perhaps the last.
+    if sizes and sizes[-1] <= sizes[0] and sizes.count(sizes[0]) == len(sizes) - (sizes[-1] < sizes[0]):
+        most = max(1, min(MOST_SEGMENTS, MOST_BURST_BYTES // max(sizes[0], 1)))
+        return [packets[at : at + most] for at in range(0, len(packets), most)]
     groups: list[list[bytes]] = []
-    runs = [(size, len(list(run))) for size, run in groupby(map(len, packets))]
+    runs = [(size, len(list(run))) for size, run in groupby(sizes)]
     at = taken = 0  # taken: packets of a run that the one before has closed with
     for (size, count), (following, _) in pairwise([*runs, (MOST_BURST_BYTES, 0)]):
         left, taken = count - taken, 0

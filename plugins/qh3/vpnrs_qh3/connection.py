@@ -53,8 +53,9 @@ _MOST_BEYOND = 128 << 10
 _ROOM_FOR_MORE = 65_000
 # Seconds without a packet after which a core that raises is given up.
 _LONGEST_STUCK = 5.0
-# qh3's pacing deadlines are microseconds away, and bear on nothing that waits here.
-_TIMER_GRANULARITY = 0.001
+# qh3's pacing deadlines are microseconds away. They bear on stream bytes only; without any, the timers that hide behind
+# them are what counts.
+_TIMER_GRANULARITY, _IDLE_GRANULARITY = 0.001, 0.005
 
 _data, _address = itemgetter(0), itemgetter(1)
 
@@ -205,14 +206,20 @@ class Qh3Connection:
             waiting, self._waiting, self._waiting_cost = self._waiting, [], 0
             deque(map(core.send_datagram, waiting), maxlen=0)
         packets += self._build(core, now)
-        return _by_address(packets)
+        return self._leaving(packets)
+
+    def _leaving(self, packets: list[Any]) -> list[tuple[list[bytes], SocketAddress]]:
+        """The packets, counted, as the driver takes them."""
+        if not packets:
+            return []
+        found = _by_address(packets)
+        self._packets += len(packets)
+        self._uncertain.sent(len(packets), sum([sum(map(len, datas)) for datas, _ in found]))
+        return found
 
     def _build(self, core: Any, now: Seconds) -> list[Any]:
         packets: list[Any] = []
         self._poll(core, packets, now)
-        if packets:
-            self._uncertain.sent(len(packets), sum(map(len, map(_data, packets))))
-            self._packets += len(packets)
         if core.bytes_in_flight < core.congestion_window:
             self._breath.taken(now)
         if self._stream_waits and not core.get_send_buffer_size():
@@ -282,7 +289,9 @@ class Qh3Connection:
         if timer is None:
             return None
         at = float(timer[1])
-        return max(at, self._now + _TIMER_GRANULARITY) if timer[0] == "pacing" else at
+        if timer[0] != "pacing":
+            return at
+        return max(at, self._now + (_TIMER_GRANULARITY if core.get_send_buffer_size() else _IDLE_GRANULARITY))
 
     def handle_timer(self, now: Seconds) -> None:
         self._stirred = True
@@ -323,8 +332,9 @@ class Qh3Connection:
 
     def send(self, datagrams: Sequence[bytes], now: Seconds) -> int:
         budget, largest, overhead = self._budget(now), self._largest, self._overhead
-        total = sum(map(len, datagrams)) + overhead * len(datagrams)
-        if total <= budget and datagrams and max(map(len, datagrams)) <= largest:
+        sizes = list(map(len, datagrams))
+        total = sum(sizes) + overhead * len(sizes)
+        if total <= budget and sizes and max(sizes) <= largest:
             self._waiting += datagrams
             self._waiting_cost += total
             return len(datagrams)

@@ -10,6 +10,7 @@ LABELS = {
     "mb": ("memory", "MB"),
     "make_us": ("make one", "µs"),
     "make_longest_ms": ("make one, the longest", "ms"),
+    "collect_longest_ms": ("a full garbage collection, the fast path's memory full", "ms"),
     "leave_longest_ms": ("a client with 2,000 leaves, the longest", "ms"),
     "mtu_longest_ms": ("the MTU of a client with 2,000 changes, the longest", "ms"),
     "page_longest_ms": ("a page of them is shown, the longest", "ms"),

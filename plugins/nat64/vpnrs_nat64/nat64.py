@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from vpnrs_core.packet.header import ICMP, ICMPV6, TCP, VNET_LENGTH
 from vpnrs_core.packet.packet import Packet
-from vpnrs_nat64.prepared import Direction, Prepared
+from vpnrs_nat64.prepared import Direction
 from vpnrs_nat64.reasons import CLIENT_GONE, ERROR_SESSION, OWN_SOURCE, PRIVATE
 from vpnrs_nat64.state.model import Refusal
 from vpnrs_nat64.state.records import Session, endpoint, port_of
@@ -117,7 +117,7 @@ class Nat64:
             return self._refuse6(packet, moved)._replace(session=session)
         if remote[:4] in self.sources:
             return self._turn(packet, moved, session, now)
-        self._prepare(session, True)
+        self._prepare(session, True, now)
         return Outcome(packets=moved, session=session)
 
     def _error_from_client(self, packet: Packet) -> Outcome:
@@ -195,9 +195,9 @@ class Nat64:
             silent = got is not Refusal.NO_BINDING or what is not Kind.UDP
             return self._refuse4(packet, Problem(got.value) if silent else unreachable(4, got.value, port=True))
         assert isinstance(got, Session)
-        return self._to_v6(packet, got, hop)
+        return self._to_v6(packet, got, now, hop)
 
-    def _to_v6(self, packet: Packet, session: Session, hop: int) -> Outcome:
+    def _to_v6(self, packet: Packet, session: Session, now: float, hop: int) -> Outcome:
         inner = session.inner
         moved = deliver_v6(
             packet,
@@ -212,7 +212,7 @@ class Nat64:
         if isinstance(moved, Problem):
             return self._refuse4(packet, moved)._replace(session=session)
         if hop:
-            self._prepare(session, False)
+            self._prepare(session, False, now)
         return Outcome(packets=moved, session=session)
 
     def _error_from_outside(self, packet: Packet, *, hop: int) -> Outcome:
@@ -269,7 +269,7 @@ class Nat64:
         dport = sport if session.protocol == ICMP else port_of(remote)
         return Tuple(session.protocol, outer[:4], remote[:4], sport, dport)
 
-    def _prepare(self, session: Session, to_v4: bool) -> None:
+    def _prepare(self, session: Session, to_v4: bool, now: float) -> None:
         """A packet of the session has gone the slow way. The second one is worth a preparation, the first one may be
         the last."""
         if not self._may_be_fast(session):
@@ -282,15 +282,17 @@ class Nat64:
             self.fast_to_v6.drop(protocol, key4)
             session.ready = True
             return
+        fast, key = (self.fast_to_v4, key6) if to_v4 else (self.fast_to_v6, key4)
+        if not fast.has_room(protocol, key, now):
+            return
         client = self.state.client_of(session)
         six, four = self._tuple6(session), self._tuple4(session)
         idents = self.idents.of(four.dst, protocol)
         if to_v4:
             moving = rewriter(six.swapped(), four, MTU4, idents, self._tos)
-            self.fast_to_v4.put(protocol, key6, Prepared(session, client, moving))
         else:
             moving = rewriter(four.swapped(), six, client.mtu, idents, self._tos)
-            self.fast_to_v6.put(protocol, key4, Prepared(session, client, moving))
+        fast.put(protocol, key, session, client, moving)
 
     def _may_be_fast(self, session: Session) -> bool:
         """Whether the session's packets may pass without the state machine. Hairpins pass twice, so they may not."""

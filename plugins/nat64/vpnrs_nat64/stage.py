@@ -108,9 +108,10 @@ class Nat64Stage:
             if known is not None and known.session[FLAGS_AT] & READY and known.lease.open:
                 moved = known.rewrite(packet)
                 if moved is not None:
-                    if known.touched != now and (refresh or protocol == TCP):
+                    if known.touched != now:
                         known.touched = now
-                        touch(known.session, 0, now + lifetimes[protocol])
+                        if refresh or protocol == TCP:
+                            touch(known.session, 0, now + lifetimes[protocol])
                     out.forward(packet, moved)
                     done += 1
                     continue

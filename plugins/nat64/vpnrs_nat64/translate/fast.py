@@ -96,11 +96,19 @@ class Rewriter:
     The header of the packet made last is kept: those of a bulk transfer have one length, and so one header.
 
     It may be asked only about packets that have the old tuple (see `key_of`). It leaves payload alone, so a wrong
-    checksum comes out equally wrong. It has no state but the shared identifications: timers are the caller's."""
+    checksum comes out equally wrong. It has no state but the shared identifications. `session`, `lease`, `owner` and
+    `touched`, the time of the last packet, are the caller's: to keep one object costs less than two."""
 
-    __slots__ = ("_addresses", "_fold", "_idents", "_last", "_mtu", "_partial", "_protocol", "_sum", "_tos")
+    __slots__ = (
+        "_addresses", "_fold", "_idents", "_last", "_mtu", "_partial", "_protocol", "_sum", "_tos",
+        "lease", "owner", "session", "touched",
+    )  # fmt: skip
 
     def __init__(self, old: Tuple, new: Tuple, mtu: int, idents: Identification, tos: int | None = None) -> None:
+        self.session: Any = None
+        self.lease: Any = None
+        self.owner: Any = None
+        self.touched = 0.0
         self._protocol = old.protocol
         self._mtu, self._idents, self._tos = mtu, idents, tos
         # Source, destination and ports together, and nothing apart: there are as many of these as sessions.

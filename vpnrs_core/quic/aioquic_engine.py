@@ -216,6 +216,8 @@ class AioquicConnection:
                 case aio.HandshakeCompleted(alpn_protocol=alpn):
                     self._alpn = alpn or ""
                     self._grows = True
+                    # 24 KiB that nothing is written to any more.
+                    self._connection._crypto_buffers.clear()
                     found.append(HandshakeDone(self._alpn))
         # aioquic speaks of a close only once it has drained; the session wants to know at once.
         end = self._connection._close_event

@@ -16,8 +16,9 @@ from aioquic.tls import Epoch
 from vpnrs_core.errors import PluginError
 from vpnrs_core.interfaces.common import Seconds
 
-# Without these the adapter cannot work: the pin, the room of a connection, its address and its end.
+# Without these the adapter cannot work: the pin, the room of a connection, its memory, its address and its end.
 REQUIRED = (
+    "_crypto_buffers.clear",
     "tls._peer_certificate",
     "_close_event",
     "_local_max_data.value",

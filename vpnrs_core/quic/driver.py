@@ -19,7 +19,10 @@ from vpnrs_core.quic.udp import Received, SocketCounters, UdpSocket, bursts, hos
 
 log = logging.getLogger("vpnrs.quic")
 
-_READS_A_TURN = 8
+# What one wake-up reads from the socket. Connections are served once a turn, whatever came: with many of them, packets
+# that wait come few at a read, and a turn that took few reads would serve each connection for next to nothing.
+_READS_A_TURN = 128
+_BYTES_A_TURN = 512 << 10
 _ROUNDS_A_TURN = 4
 # Packets that a full socket buffer left over. More than that is lost, and QUIC slows down.
 _MOST_BACKLOG_BYTES = 1 << 20
@@ -127,6 +130,7 @@ class Driver(abc.ABC):
     def _readable(self) -> None:
         now = self.now()
         self._turning = True
+        left = _BYTES_A_TURN
         try:
             for _ in range(_READS_A_TURN):
                 received = self._socket.recv()
@@ -134,6 +138,9 @@ class Driver(abc.ABC):
                     break
                 if received.data:
                     self._route(received, now)
+                left -= len(received.data)
+                if left <= 0:
+                    break
         finally:
             self._turning = False
         self._turn()

@@ -53,9 +53,9 @@ _MOST_BEYOND = 128 << 10
 _ROOM_FOR_MORE = 65_000
 # Seconds without a packet after which a core that raises is given up.
 _LONGEST_STUCK = 5.0
-# qh3's pacing deadlines are microseconds away. They bear on stream bytes only; without any, the timers that hide behind
-# them are what counts.
-_TIMER_GRANULARITY, _IDLE_GRANULARITY = 0.001, 0.005
+# qh3's pacing deadlines are microseconds away. They bear on stream bytes only, also on lost ones, of which nobody is
+# told: looking later than this delays them by seconds.
+_TIMER_GRANULARITY = 0.001
 
 _data, _address = itemgetter(0), itemgetter(1)
 
@@ -289,9 +289,7 @@ class Qh3Connection:
         if timer is None:
             return None
         at = float(timer[1])
-        if timer[0] != "pacing":
-            return at
-        return max(at, self._now + (_TIMER_GRANULARITY if core.get_send_buffer_size() else _IDLE_GRANULARITY))
+        return max(at, self._now + _TIMER_GRANULARITY) if timer[0] == "pacing" else at
 
     def handle_timer(self, now: Seconds) -> None:
         self._stirred = True

@@ -1,4 +1,5 @@
-"""One server process and 1, 10 or 100 busy clients, each a `vpnrs run` of its own in a namespace of its own.
+"""One server process and 1, 10 or 100 busy clients, each a `vpnrs run` of its own in a namespace of its own, with cubic
+and with bbr inside.
 
 All of them share the machine with the server, so the sum says what both ends together can do; how it is divided, and
 what the server spends on a gigabyte, are the server's own."""
@@ -11,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from bench import iperf
+from bench.congestion import controls
 from bench.peers.vpnrs import TARGET, Vpnrs
 from bench.process import cpu_seconds
 from bench.topology import Ends, wait_for
@@ -62,10 +65,10 @@ def measure(
     for count in counts:
         try:
             with _crowd(Vpnrs(engine), count) as (net, server, server_pid):
-                for way in iperf.WAYS:
-                    say(f"vpnrs, {engine}: {count} clients, {way}")
-                    found = _busy(net, server, server_pid, way, seconds)
-                    section["rows"].append({"engine": engine, "way": way, **found.as_json()})
+                for way, control in product(iperf.WAYS, controls()):
+                    say(f"vpnrs, {engine}: {count} clients, {way}, {control}")
+                    found = _busy(net, server, server_pid, (*iperf.WAYS[way], "-C", control), seconds)
+                    section["rows"].append({"engine": engine, "way": way, "inner": control, **found.as_json()})
                     save()
         except Exception as error:  # whatever goes wrong with one number, the others are measured
             section["failures"].append(f"{engine}, {count} clients: {type(error).__name__}: {error}")
@@ -101,16 +104,14 @@ def _await(clients: Sequence[Namespace]) -> None:
         )
 
 
-def _busy(clients: Sequence[Namespace], server: Namespace, pid: int, way: str, seconds: float) -> Busy:
+def _busy(clients: Sequence[Namespace], server: Namespace, pid: int, options: Sequence[str], seconds: float) -> Busy:
     ports = range(_FIRST_PORT, _FIRST_PORT + len(clients))
     servers = [server.spawn("iperf3", "-s", "-1", "-p", str(port), stdout=subprocess.DEVNULL) for port in ports]
     try:
         wait_for("the iperf3 servers", lambda: _listening(server, ports), 60)
         used, start = cpu_seconds([pid]), time.monotonic()
         running = [
-            client.spawn(
-                *iperf.command(TARGET, seconds, *iperf.WAYS[way], port=port), stdout=subprocess.PIPE, text=True
-            )
+            client.spawn(*iperf.command(TARGET, seconds, *options, port=port), stdout=subprocess.PIPE, text=True)
             for client, port in zip(clients, ports, strict=True)
         ]
         reports = [json.loads(process.communicate(timeout=seconds + 90)[0]) for process in running]

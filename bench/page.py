@@ -73,7 +73,7 @@ def _about(section: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"{len(section['turns'])} turns on {section['at'][:10]}, commit {section['commit'] or 'unknown'}, "
         f"{host['cores']} cores ({host['cpu']}), Linux {host['kernel']}, Python {host['python']}, "
-        f"{section['options']['seconds']:g} s a stream."
+        f"{section['options']['seconds']:g} s a stream, TCP with {host['tcp']}."
     )
     yield ""
     for name in peers_of(section["turns"]):

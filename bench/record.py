@@ -69,6 +69,8 @@ def about(options: Mapping[str, Any]) -> dict[str, Any]:
             "cores": os.cpu_count(),
             "kernel": platform.release(),
             "python": platform.python_version(),
+            # What streams use that name no other.
+            "tcp": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip(),
         },
         "options": dict(options),
     }

@@ -72,7 +72,17 @@ def congestion_table(section: Mapping[str, Any]) -> Table:
     return table
 
 
-CLIENTS_HEADER = ("engine", "way", "clients", "Mbit/s, all", "Jain's index", "least–most", "server CPU, %", "CPU s/GB")
+CLIENTS_HEADER = (
+    "engine",
+    "way",
+    "inner",
+    "clients",
+    "Mbit/s, all",
+    "Jain's index",
+    "least–most",
+    "server CPU, %",
+    "CPU s/GB",
+)
 
 
 def clients_rows(section: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -80,6 +90,7 @@ def clients_rows(section: Mapping[str, Any]) -> Iterator[list[str]]:
         yield [
             row["engine"],
             row["way"],
+            row["inner"],
             str(row["clients"]),
             number(row["mbit"], 0),
             f"{row['jain']:.3f}",

@@ -15,7 +15,7 @@ from bench.record import Record
 ABOUT = {
     "at": "2026-01-02T03:04:05",
     "commit": "abc",
-    "host": {"cpu": "Example", "cores": 2, "kernel": "6.1", "python": "3.11"},
+    "host": {"cpu": "Example", "cores": 2, "kernel": "6.1", "python": "3.11", "tcp": "bbr"},
     "options": {"seconds": 4.0},
     "failures": [],
 }
@@ -47,6 +47,7 @@ def test_the_page_has_every_plot_and_no_other():
 def test_table_targets_and_yardstick_come_from_the_turns():
     text = page.page({"table": section(turns=[TURN, TURN])}, "{{about}}\n{{table}}\n{{targets}}\n{{yardstick}}\nend")
     assert "2 turns on 2026-01-02, commit abc, 2 cores (Example)" in text
+    assert "s a stream, TCP with bbr." in text
     assert "| TCP, one stream, Mbit/s, up | 1,000 | 1,200 |" in text
     assert "| TCP, one stream, Mbit/s, up | 1.20 (1.20–1.20) |" in text
     assert f"| {QH3}: TCP, one stream, Mbit/s, up | ≥ 1.1 × | 1.20 (1.20–1.20) | met |" in text
@@ -78,11 +79,20 @@ def test_bad_paths_have_their_ratio_and_the_relay_s_load():
 
 
 def test_clients_and_profile_are_tables():
-    row = {"engine": "qh3", "way": "up", "clients": 10, "mbit": 1234.0, "jain": 0.99, "least": 90.0, "most": 130.0}
+    row = {
+        "engine": "qh3",
+        "way": "up",
+        "inner": "bbr",
+        "clients": 10,
+        "mbit": 1234.0,
+        "jain": 0.99,
+        "least": 90.0,
+        "most": 130.0,
+    }
     row |= {"server_cpu_percent": 98.0, "server_cpu_s_per_gb": 5.5}
     shares = {"qh3": {"client": {"asyncio": 60.0, "kernel: TUN": 40.0}, "server": {"asyncio": 100.0}}}
     text = page.page({"clients": section(rows=[row]), "profile": section(shares=shares)}, "{{clients}}\n{{profile}}")
-    assert "| qh3 | up | 10 | 1,234 | 0.990 | 90.0–130.0 | 98 | 5.5 |" in text
+    assert "| qh3 | up | bbr | 10 | 1,234 | 0.990 | 90.0–130.0 | 98 | 5.5 |" in text
     assert "| | qh3, sends | qh3, receives |" in text.replace("|  |", "| |")
     assert "| kernel: TUN | 40 % | 0 % |" in text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -47,4 +48,5 @@ def test_a_section_says_where_it_was_measured():
     made = about({"seconds": 1})
     assert made["host"]["cores"] >= 1
     assert made["host"]["python"].startswith("3.")
+    assert made["host"]["tcp"] in Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
     assert made["options"] == {"seconds": 1}

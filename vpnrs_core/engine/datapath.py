@@ -29,8 +29,9 @@ from vpnrs_core.packet.refit import refit
 from vpnrs_core.packet.segment import segment
 from vpnrs_core.pipeline.pipeline import Peer, Pipeline
 
-# What one wake-up reads from the TUN: enough to fill batches, little enough that the socket is served in between.
-READ_PACKETS = 64
+# What one wake-up reads from the TUN: enough to fill batches, little enough that the socket is served in between. A
+# flood of small datagrams comes one by one, and whatever a turn costs is shared by those that it reads.
+READ_PACKETS = 256
 READ_BYTES = 256 * 1024
 
 # What one pull takes from a session's queue: a few super-packets, so that sparse flows get their turn soon.

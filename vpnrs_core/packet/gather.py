@@ -103,7 +103,10 @@ def _sound(numbers: tuple[int, ...], sums: tuple[int, ...], atomic: bool) -> boo
     by one, as a segmenting kernel writes them."""
     if not atomic and numbers != tuple(range(numbers[0], numbers[0] + len(numbers))):
         return False
-    return 0xFFFF not in sums and len({both % 65535 for both in map(add, numbers, sums)}) == 1
+    if 0xFFFF in sums:
+        return False
+    both = list(map(add, numbers, sums))
+    return both.count(both[0]) == len(both) or len({value % 65535 for value in both}) == 1
 
 
 # What of a frame is not alike in all of a run already, by the grouping.

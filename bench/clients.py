@@ -2,37 +2,48 @@
 and with bbr inside.
 
 All of them share the machine with the server, so the sum says what both ends together can do; how it is divided, and
-what the server spends on a gigabyte, are the server's own."""
+what the server spends on a gigabyte, are the server's own. The server goes first: in life it has a machine of its own,
+while here a hundred processes would leave it a hundredth of this one, and the queue in front of it would be all that is
+measured."""
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from bench import iperf
 from bench.congestion import controls
-from bench.peers.vpnrs import TARGET, Vpnrs
+from bench.peers.vpnrs import TARGET, Vpnrs, status
 from bench.process import cpu_seconds
 from bench.topology import Ends, wait_for
 from vpnrs_core.testkit.netns import Namespace, Topology
 
 COUNTS = (1, 10, 100)
+# The server's nice value.
+_FIRST = -15
 # Starting more at once only makes each of them slower.
 _AT_ONCE = 10
 _FIRST_PORT = 5301
+# Seconds that all streams together may take to begin, and that they run before it counts.
+_BEGINNING = 120
+_SETTLING = 3
+# What the server counts of a session, by where the stream goes.
+_COUNTED = {"up": "ingress", "down": "egress"}
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Busy:
-    """What the clients received or sent, Mbit/s each; CPU seconds of the server meanwhile, and how long it was."""
+    """What went between the server and each client, Mbit/s of IP packets; CPU seconds of the server meanwhile, and how
+    long it was."""
 
     each: Sequence[float]
     server_cpu: float
@@ -64,10 +75,10 @@ def measure(
     good = True
     for count in counts:
         try:
-            with _crowd(Vpnrs(engine), count) as (net, server, server_pid):
+            with _crowd(Vpnrs(engine), count) as crowd:
                 for way, control in product(iperf.WAYS, controls()):
                     say(f"vpnrs, {engine}: {count} clients, {way}, {control}")
-                    found = _busy(net, server, server_pid, (*iperf.WAYS[way], "-C", control), seconds)
+                    found = _busy(crowd, way, control, seconds)
                     section["rows"].append({"engine": engine, "way": way, "inner": control, **found.as_json()})
                     save()
         except Exception as error:  # whatever goes wrong with one number, the others are measured
@@ -77,9 +88,18 @@ def measure(
     return good
 
 
+@dataclass(frozen=True)
+class _Crowd:
+    """Everybody's namespaces, connected; the server's process, and the folder of what `vpnrs init` wrote."""
+
+    clients: Sequence[Namespace]
+    server: Namespace
+    pid: int
+    folder: Path
+
+
 @contextmanager
-def _crowd(peer: Vpnrs, count: int) -> Iterator[tuple[list[Namespace], Namespace, int]]:
-    """The clients' namespaces, connected; the server's, and its process."""
+def _crowd(peer: Vpnrs, count: int) -> Iterator[_Crowd]:
     with Topology() as net, ExitStack() as stack:
         server = net.namespace("server")
         clients = [net.namespace(f"c{number}") for number in range(count)]
@@ -87,12 +107,13 @@ def _crowd(peer: Vpnrs, count: int) -> Iterator[tuple[list[Namespace], Namespace
             net.connect(client, server, f"10.201.{number}.0/30")
         folder = stack.enter_context(peer.pair(Ends(clients[0], server, "0.0.0.0", "10.201.0.2")))
         process = stack.enter_context(peer.run(server, folder, "server"))
+        os.setpriority(os.PRIO_PROCESS, process.pid, _FIRST)
         for number, client in enumerate(clients):
             extra = ("--set", f"server=10.201.{number}.2:{peer.port}", "--instance", f"c{number}")
             stack.enter_context(peer.run(client, folder, "client", *extra, name=f"client-{number}"))
             if number % _AT_ONCE == _AT_ONCE - 1 or number == count - 1:
                 _await(clients[max(0, number - _AT_ONCE + 1) : number + 1])
-        yield clients, server, process.pid
+        yield _Crowd(clients, server, process.pid, folder)
 
 
 def _await(clients: Sequence[Namespace]) -> None:
@@ -104,25 +125,38 @@ def _await(clients: Sequence[Namespace]) -> None:
         )
 
 
-def _busy(clients: Sequence[Namespace], server: Namespace, pid: int, options: Sequence[str], seconds: float) -> Busy:
-    ports = range(_FIRST_PORT, _FIRST_PORT + len(clients))
-    servers = [server.spawn("iperf3", "-s", "-1", "-p", str(port), stdout=subprocess.DEVNULL) for port in ports]
-    try:
-        wait_for("the iperf3 servers", lambda: _listening(server, ports), 60)
-        used, start = cpu_seconds([pid]), time.monotonic()
-        running = [
-            client.spawn(*iperf.command(TARGET, seconds, *options, port=port), stdout=subprocess.PIPE, text=True)
-            for client, port in zip(clients, ports, strict=True)
-        ]
-        reports = [json.loads(process.communicate(timeout=seconds + 90)[0]) for process in running]
-        took = time.monotonic() - start
-        return Busy([iperf.tcp(report).mbit for report in reports], cpu_seconds([pid]) - used, took)
-    finally:
-        for process in servers:
-            process.terminate()
-            process.wait(10)
+def _busy(crowd: _Crowd, way: str, control: str, seconds: float) -> Busy:
+    """All streams in one span of time: the first to begin has the machine to itself until the others have begun."""
+    ports = range(_FIRST_PORT, _FIRST_PORT + len(crowd.clients))
+    options = (*iperf.WAYS[way], "-C", control)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with ExitStack() as stack:
+        for port in ports:
+            stack.callback(_end, crowd.server.spawn("iperf3", "-s", "-1", "-p", str(port), **quiet))
+        wait_for("the iperf3 servers", lambda: _sockets(crowd.server, ports, "listening") == len(ports), 60)
+        for client, port in zip(crowd.clients, ports, strict=True):
+            command = iperf.command(TARGET, _BEGINNING + _SETTLING + 2 * seconds, *options, port=port)
+            stack.callback(_end, client.spawn(*command, **quiet))
+        # Each has one connection for control and one for the stream.
+        wait_for("the streams", lambda: _sockets(crowd.server, ports, "established") == 2 * len(ports), _BEGINNING)
+        time.sleep(_SETTLING)
+        before, used, start = _moved(crowd, way), cpu_seconds([crowd.pid]), time.monotonic()
+        time.sleep(seconds)
+        after, used, took = _moved(crowd, way), cpu_seconds([crowd.pid]) - used, time.monotonic() - start
+        return Busy([8e-6 * (after[each] - before[each]) / took for each in before], used, took)
 
 
-def _listening(server: Namespace, ports: Sequence[int]) -> bool:
-    text = server.run("ss", "-Hltn").stdout
-    return all(f":{port} " in text for port in ports)
+def _moved(crowd: _Crowd, way: str) -> Mapping[str, int]:
+    """Bytes of each session so far."""
+    sessions = status(crowd.folder, "server")["server"]["sessions"]
+    return {session["id"]: session[_COUNTED[way]]["bytes"] for session in sessions}
+
+
+def _sockets(server: Namespace, ports: range, state: str) -> int:
+    found = server.run("ss", "-Htn", "state", state, f"( sport >= :{ports[0]} and sport <= :{ports[-1]} )").stdout
+    return len(found.splitlines())
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.kill()
+    process.wait(10)

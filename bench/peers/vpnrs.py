@@ -99,7 +99,7 @@ class Vpnrs:
         used = cpu_seconds([pid])
         time.sleep(hold)
         used = cpu_seconds([pid]) - used
-        sessions = _status(folder, "server")["server"]["sessions"]
+        sessions = status(folder, "server")["server"]["sessions"]
         # The one that warmed up is of the same kind.
         missed = count + 1 - sum(session["state"] == "active" for session in sessions)
         return Sessions(count / seconds, (resident(pid) - before) / count, missed, 100 * used / hold)
@@ -158,7 +158,7 @@ def _environment(folder: Path, role: str) -> dict[str, str]:
     return {**os.environ, "VPNRS_RUN_DIR": str(folder / f"run-{role}")}
 
 
-def _status(folder: Path, role: str) -> Any:
+def status(folder: Path, role: str) -> Any:
     """What `vpnrs status --json` says of one end."""
     instance = next((folder / f"run-{role}").iterdir()).name
     asked = subprocess.run(
@@ -172,9 +172,9 @@ def _dropped(folder: Path, *roles: str) -> int:
     """Packets that queues of both ends have dropped so far."""
     total = 0
     for role in roles:
-        status = _status(folder, role)
-        peer = status["server"]["sessions"] if role == "server" else [status["client"]["session"]]
-        drops = [one["drops"] for one in (status, *filter(None, peer))]
+        said = status(folder, role)
+        peer = said["server"]["sessions"] if role == "server" else [said["client"]["session"]]
+        drops = [one["drops"] for one in (said, *filter(None, peer))]
         total += sum(found.get(reason, 0) for found in drops for reason in _QUEUES)
     return total
 

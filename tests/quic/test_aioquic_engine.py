@@ -110,11 +110,12 @@ def test_the_pacer_keeps_its_rate_and_its_credit_outlasts_a_coarse_timer():
     pacer = BurstPacer(1000)
     assert pacer.allowance(0.0) == math.inf
     pacer.update_rate(100_000, 0.1)  # 1250 packets a second
-    assert pacer.allowance(1.0) == 32
+    assert pacer.allowance(1.0) == 32_000
     now, sent = 1.0, 0
     while now < 3.0:
         while pacer.next_send_time(now) is None:
             pacer.update_after_send(now)
+            pacer.settle(1000)
             sent += 1
         wait = pacer.next_send_time(now) - now
         assert wait > 0.00099
@@ -122,13 +123,39 @@ def test_the_pacer_keeps_its_rate_and_its_credit_outlasts_a_coarse_timer():
     assert sent == pytest.approx(2500 + 32, abs=10)
 
 
-def test_acknowledgements_run_up_no_debt():
+def test_acknowledgements_take_no_credit():
     pacer = BurstPacer(1000)
     pacer.update_rate(10_000, 1.0)
     pacer.allowance(1.0)
     for _ in range(1000):
         pacer.update_after_send(1.0)
-    assert pacer.next_send_time(1.1) is None
+    pacer.settle(0)
+    assert pacer.allowance(1.0) == 32_000
+
+
+def test_small_packets_take_the_credit_of_their_size():
+    pacer = BurstPacer(1000)
+    pacer.update_rate(10_000, 1.0)
+    pacer.allowance(1.0)
+    for _ in range(20):
+        pacer.update_after_send(1.0)
+    pacer.settle(20 * 100)
+    assert pacer.allowance(1.0) == 30_000
+    pacer.settle(100_000)
+    assert pacer.allowance(1.0) == 0, "no debt"
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_who_acknowledges_a_stream_of_packets_may_still_send_small_ones(fast, wire):
+    """A receiver of bulk traffic has a small window: were its acknowledgements paced as full packets, TCP's own,
+    inside, would wait for them."""
+    joined = wire(fast=(fast, fast), delay=0.05).established()
+    joined.run(0.5)
+    for _ in range(1000):
+        joined.client.engine.send([b"x" * 1100], joined.now)
+        joined.run(0.001)
+    assert len(joined.server.sent) > 200
+    assert joined.server.engine.room(joined.now) > 8 * 1100
 
 
 def test_a_first_packet_that_leaves_out_a_lot_is_refused(wire):

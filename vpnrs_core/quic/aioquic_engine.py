@@ -230,6 +230,14 @@ class AioquicConnection:
         c = self._connection
         if not c._network_paths:  # a server that has not understood a single packet
             return []
+        controller = c._loss._cc
+        before = controller.bytes_in_flight
+        packets = self._build(now)
+        self._pacer.settle(controller.bytes_in_flight - before)
+        return packets
+
+    def _build(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
+        c = self._connection
         # Acknowledgements, control frames and streams first.
         packets = _by_address(c.datagrams_to_send(now=now))
         if self._grows:  # behind the last packets of the handshake, which are padded to the full size
@@ -245,7 +253,6 @@ class AioquicConnection:
         if self._fast is not None and self._fast.ready():
             address = self.peer_address
             built = self._fast.send(waiting, c._max_datagram_size, now)
-            self._pacer.spent(len(built))
             if packets and packets[-1][1] == address:
                 packets[-1][0].extend(built)
             else:
@@ -312,7 +319,7 @@ class AioquicConnection:
         if self._standing.blocks(controller.bytes_in_flight, loss._rtt_latest, loss._rtt_smoothed, loss._rtt_min, now):
             return 0
         budget: float = controller.congestion_window - controller.bytes_in_flight
-        budget = min(budget, self._pacer.allowance(now) * c._max_datagram_size)
+        budget = min(budget, self._pacer.allowance(now))
         path = c._network_paths[0]
         if not path.is_validated:  # RFC 9000 section 8.1
             budget = min(budget, 3 * path.bytes_received - path.bytes_sent)

@@ -146,21 +146,24 @@ class SlidingLimit:
 
 class BurstPacer:
     """Paces at 1.25 × window / RTT (RFC 9002 section 7.7) with credit for several milliseconds: epoll's timers are no
-    finer than 1 ms, so a bucket of a few packets would throttle every fast path."""
+    finer than 1 ms, so a bucket of a few packets would throttle every fast path.
+
+    Credit is bytes in flight: acknowledgements take none, and who sends small packets may send many."""
 
     def __init__(self, packet_size: int) -> None:
         self._packet_size = packet_size
-        self._rate = math.inf  # packets a second; nothing is known before the first round trip
-        self._most = float(_BURST_PACKETS)
+        self._rate = math.inf  # bytes a second; nothing is known before the first round trip
+        self._most = float(_BURST_PACKETS * packet_size)
         self._credit = self._most
+        self._assumed = 0.0
         self._at = 0.0
 
     def resize(self, packet_size: int) -> None:
-        """Packets have this size from now on; the rate follows with the next acknowledgement."""
+        """The largest packet has this many bytes from now on."""
         self._packet_size = packet_size
 
     def allowance(self, now: Seconds) -> float:
-        """Packets that may leave now."""
+        """Bytes that may leave now."""
         if self._rate == math.inf:
             return math.inf
         if now > self._at:
@@ -171,19 +174,24 @@ class BurstPacer:
     def next_send_time(self, now: Seconds) -> Seconds | None:
         """None: now. Called by aioquic."""
         credit = self.allowance(now)
-        return None if credit >= 1 else now + max(_TIMER_GRANULARITY, (1 - credit) / self._rate)
+        if credit >= self._packet_size:
+            return None
+        return now + max(_TIMER_GRANULARITY, (self._packet_size - credit) / self._rate)
 
     def update_after_send(self, now: Seconds) -> None:
-        """One packet has left. Called by aioquic, also for acknowledgements, which no pacing holds back: a receiver
-        must not run into debt by them."""
-        self._credit = max(0.0, self._credit - 1)
+        """One packet has left, of whatever size. Called by aioquic; `settle` puts it right."""
+        assumed = min(self._credit, self._packet_size)
+        self._credit -= assumed
+        self._assumed += assumed
 
-    def spent(self, packets: int) -> None:
-        self._credit = max(0.0, self._credit - packets)
+    def settle(self, size: int) -> None:
+        """The packets since the last call had so many bytes that count as in flight. They leave no debt."""
+        self._credit = max(0.0, self._credit + self._assumed - size)
+        self._assumed = 0.0
 
     def update_rate(self, congestion_window: int, smoothed_rtt: Seconds) -> None:
         """Called by aioquic after each acknowledgement."""
         if self._rate == math.inf:
             self._credit = self._most  # what left before was not counted against a rate
-        self._rate = 1.25 * congestion_window / (self._packet_size * max(smoothed_rtt, 1e-6))
-        self._most = max(_BURST_PACKETS, self._rate * _BURST_SECONDS)
+        self._rate = 1.25 * congestion_window / max(smoothed_rtt, 1e-6)
+        self._most = max(_BURST_PACKETS * self._packet_size, self._rate * _BURST_SECONDS)

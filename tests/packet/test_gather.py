@@ -112,35 +112,42 @@ def test_finished_checksums_are_left_to_those_who_verify_them() -> None:
     assert gather(frames) == frames
 
 
+PLACE = st.integers(0, 39)
+
+
 @given(
     st.sampled_from([FOUR, SIX]), st.integers(FEW, 20), st.integers(1, 60),
-    st.lists(st.tuples(st.integers(0, 19), st.integers(0, 120), st.integers(1, 255)), max_size=4),
-    st.lists(st.tuples(st.integers(0, 19), st.integers(-20, 5)), max_size=2),
+    st.lists(st.tuples(PLACE, st.integers(1, 40), st.integers(0, 120), st.integers(1, 255)), max_size=4),
+    st.lists(st.tuples(PLACE, st.integers(-20, 5)), max_size=2),
 )  # fmt: skip
 def test_whatever_is_wrong_in_a_batch_stays_as_wrong_as_it_was(
     addresses: tuple[str, str],
     count: int,
     size: int,
-    flips: list[tuple[int, int, int]],
+    flips: list[tuple[int, int, int, int]],
     lengths: list[tuple[int, int]],
 ) -> None:
-    frames = datagrams(addresses, count, size)
-    for which, at, mask in flips:
-        frame = bytearray(frames[which % count])
-        frame[at % len(frame)] ^= mask
-        frames[which % count] = bytes(frame)
+    frames = [*datagrams(addresses, count, size), *datagrams(addresses, count, size, dport=7)]
+    for first, span, at, mask in flips:
+        for which in range(first, min(first + span, 2 * count)):
+            frame = bytearray(frames[which])
+            frame[at % len(frame)] ^= mask
+            frames[which] = bytes(frame)
     for which, change in lengths:
         frame = frames[which % count]
         frames[which % count] = frame + bytes(change) if change > 0 else frame[:change] if change else frame
     assert segments(list(gather(frames))) == segments(frames)
 
 
-def test_all_of_a_run_wrong_in_the_same_way_is_no_better_than_one() -> None:
-    """A shared fault must not be mended on the way: the lengths, the checksum's place, the IP checksum, flags."""
-    sound = datagrams(FOUR, FEW)
-    for at in range(10 + 28):
-        frames = [frame[:at] + bytes((frame[at] ^ 0x41,)) + frame[at + 1 :] for frame in sound]
-        assert segments(list(gather(frames))) == segments(frames), at
+@both
+@pytest.mark.parametrize("before", [0, 1, FEW])
+def test_all_of_a_run_wrong_in_the_same_way_is_no_better_than_one(addresses: tuple[str, str], before: int) -> None:
+    """A shared fault must not be mended on the way: the lengths, the checksum's place, the IP checksum, flags. What
+    was found in another flow's sound datagrams says nothing about those that follow."""
+    sound = datagrams(addresses, before, dport=7)
+    for at in range(10 + 48):
+        wrong = [frame[:at] + bytes((frame[at] ^ 0x41,)) + frame[at + 1 :] for frame in datagrams(addresses, FEW)]
+        assert segments(list(gather([*sound, *wrong]))) == segments([*sound, *wrong]), at
 
 
 def test_tcp_is_none_of_its_business() -> None:

@@ -73,6 +73,9 @@ def _is_lone_udp(frame: bytes) -> bool:
 def _gather(run: list[bytes]) -> list[bytes]:
     """The run as one frame, or as it was when something in it differs that must not."""
     first = run[0]
+    # The grouping looked at vnet header and addresses: what has them in common with a datagram need not be one.
+    if len(run) < LEAST or not _is_lone_udp(first):
+        return run
     try:
         header = examine(first)
     except BadPacket:
@@ -80,7 +83,7 @@ def _gather(run: list[bytes]) -> list[bytes]:
     size, l4 = len(first), VNET_LENGTH + header.l4_offset
     payload = size - l4 - _UDP_HEADER
     said = first[l4 + 4] << 8 | first[l4 + 5]
-    if len(run) < LEAST or not payload or said != payload + _UDP_HEADER or set(map(len, run)) != {size}:
+    if not payload or said != payload + _UDP_HEADER or set(map(len, run)) != {size}:
         return run
     if header.version == 4:
         numbers, between, sums, payloads = _columns(_v4_splitter(payload, len(run))(b"".join(run)), 4)

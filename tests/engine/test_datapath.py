@@ -9,7 +9,7 @@ from vpnrs_core.builtin.single import SingleLinkScheduler
 from vpnrs_core.counters import DropCounts
 from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.containment import FailureReporter
-from vpnrs_core.engine.datapath import READ_PACKETS, Datapath
+from vpnrs_core.engine.datapath import FULL_READS, READ_PACKETS, Datapath
 from vpnrs_core.engine.link import LinkPort
 from vpnrs_core.packet.packet import PLAIN_VNET
 from vpnrs_core.pipeline.pipeline import Pipeline
@@ -79,3 +79,26 @@ async def test_a_turn_reads_a_bounded_number_of_packets(server):
     assert written > READ_PACKETS
     server.datapath._tun_readable()
     assert server.lane.sent == [b"\0" + frame[len(PLAIN_VNET) :] for frame in frames[:READ_PACKETS]]
+
+
+async def test_however_many_peers_ask_in_a_turn_the_socket_does_not_wait_for_all_that_the_host_has(server):
+    question = [b"\0" + udp(CLIENT, HOST, b"question")]
+    flood = [PLAIN_VNET + udp(HOST, CLIENT, b"%d" % number) for number in range(READ_PACKETS)]
+    for _ in range(10 * FULL_READS):
+        server.host.write_batch(flood)
+        server.datapath.received(server.peer, server.link, question)
+        server.host.read_batch(9, 1 << 20)
+    assert len(server.lane.sent) == FULL_READS * READ_PACKETS
+    # The loop finds the TUN readable in its next pass, and so it goes on.
+    server.datapath._tun_readable()
+    server.host.write_batch(flood)
+    server.datapath.received(server.peer, server.link, question)
+    assert len(server.lane.sent) == (FULL_READS + 2) * READ_PACKETS
+
+
+async def test_answers_leave_in_their_turn_as_often_as_the_host_has_nothing_else(server):
+    question, answer = udp(CLIENT, HOST, b"question"), udp(HOST, CLIENT, b"answer")
+    for _ in range(10 * FULL_READS):
+        server.host.write_batch([PLAIN_VNET + answer])
+        server.datapath.received(server.peer, server.link, [b"\0" + question])
+    assert server.lane.sent == [b"\0" + answer] * (10 * FULL_READS)

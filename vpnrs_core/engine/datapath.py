@@ -1,6 +1,6 @@
 """The turn of the loop: frames from the TUN and payloads from links go through the pipeline and out on the other side.
 
-    egress   TUN → peer:  _tun_readable → Pipeline.egress → the session's queue → pump → LinkPort.send → lane
+    egress   TUN → peer:  _read_tun → Pipeline.egress → the session's queue → pump → LinkPort.send → lane
     ingress  peer → TUN:  received → LinkPort.decode → Pipeline.ingress → TUN
 
 Nothing here blocks, and nothing here waits for one peer: a link that takes no more leaves its packets in its session's
@@ -33,6 +33,10 @@ from vpnrs_core.pipeline.pipeline import Peer, Pipeline
 # flood of small datagrams comes one by one, and whatever a turn costs is shared by those that it reads.
 READ_PACKETS = 256
 READ_BYTES = 256 * 1024
+
+# How often the TUN may have given all of that to turns of the socket, for their peers' packets have the TUN read too,
+# before it waits for the loop: there the socket is served in between, however many peers ask at once.
+FULL_READS = 4
 
 # What one pull takes from a session's queue: a few super-packets, so that sparse flows get their turn soon.
 PULL_BYTES = 256 * 1024
@@ -68,6 +72,7 @@ class Datapath:
         self._timer_at = float("inf")
         self._brake = Brake()
         self._pause: asyncio.TimerHandle | None = None
+        self._full_reads = 0  # since the loop found the TUN readable
 
     def start(self) -> None:
         self._loop.add_reader(self.tun.fileno(), self._tun_readable)
@@ -113,10 +118,10 @@ class Datapath:
         self.pipeline.ingress(peer, packets, now)
         answered = bool(self.pipeline.to_tun)
         self.finish(now)
-        if answered and self._brake.until is None and self.tun.fileno() >= 0:
+        if answered and self._full_reads < FULL_READS and self._brake.until is None and self.tun.fileno() >= 0:
             # The kernel has answered what it was given by now: acknowledgements, or what those let go. Read at once,
             # its packets leave in this turn, together with our own acknowledgement.
-            self._tun_readable()
+            self._read_tun()
 
     def writable(self, peer: Peer, link: LinkPort) -> None:
         """The link's lane takes more."""
@@ -203,12 +208,18 @@ class Datapath:
             self.pipeline.icmp(peer, error, now)
 
     def _tun_readable(self) -> None:
+        self._full_reads = 0
+        self._read_tun()
+
+    def _read_tun(self) -> None:
         try:
             frames = self.tun.read_batch(READ_PACKETS, READ_BYTES)
         except HostError as error:
             self._loop.remove_reader(self.tun.fileno())
             self._on_tun_lost(error)
             return
+        if len(frames) >= READ_PACKETS or sum(map(len, frames)) >= READ_BYTES:
+            self._full_reads += 1
         now = self._now()
         self.pipeline.egress([Packet(frame) for frame in gather(frames)], now)
         self.finish(now)

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.netns.engines import with_engines
 from vpnrs_core.testkit.traffic import content, open_socket, ping, tcp_transfer, together, udp_exchange
 from vpnrs_core.testkit.tunnel import SERVER4, SERVER6
 
@@ -18,15 +19,6 @@ UDP = {4: 28, 6: 48}
 OPTIONS = {4: (socket.IPPROTO_IP, 10, 14), 6: (socket.IPPROTO_IPV6, 23, 24)}
 # qh3 keeps two bytes for a longer packet number: its packets, and probes, have two less than their limit.
 AROUND = {"aioquic": 42, "qh3": 44}
-
-
-def with_engines(net, client="aioquic", server="aioquic"):
-    for each, engine in ((net.client, client), (net.server, server)):
-        changes = {"quic": {"engine": engine}}
-        if engine == "qh3":
-            changes["plugins"] = {"qh3": {}}
-        each.configure(changes)
-    return net
 
 
 def session_of(net, each):

@@ -6,13 +6,13 @@ client ── server            The plugin is a distribution on PYTHONPATH, turn
 import socket
 import textwrap
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.netns.pairs import udp_pair
 from vpnrs_core.testkit.capture import Capture
-from vpnrs_core.testkit.traffic import content, open_socket, ping, tcp_transfer, udp_exchange
+from vpnrs_core.testkit.traffic import content, ping, tcp_transfer, udp_exchange
 from vpnrs_core.testkit.tunnel import SERVER4, SERVER6
 
 STAGES = Path(__file__).parents[1] / "pipeline"
@@ -37,16 +37,6 @@ def probe(tunnel, tmp_path):
         return net.up()
 
     return make
-
-
-@contextmanager
-def udp_pair(sender, receiver, address, port=7000):
-    with open_socket(receiver, address, socket.SOCK_DGRAM, port) as far:
-        with sender.entered():
-            near = socket.socket(far.family, socket.SOCK_DGRAM)
-        with near:
-            near.connect(far.getsockname()[:2])
-            yield near, far
 
 
 def own(net, address):

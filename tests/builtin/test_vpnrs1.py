@@ -560,6 +560,22 @@ async def test_a_peer_that_asks_and_never_reads_is_let_go() -> None:
     assert peer.server.closed_with == (CLOSE_CODES[Code.PROTOCOL], "answers are not read")
 
 
+@on_clock
+async def test_a_peer_that_has_datagrams_answered_and_never_reads_is_let_go() -> None:
+    """Probes come as datagrams, their answers leave on the control stream."""
+    peer = RawPeer()
+    peer.say(HELLO)
+    await asyncio.sleep(0.5)
+    peer.server.fake_streams.held = True
+    listener = peer.gate.requests[0].notify
+    assert listener is not None
+    for _ in range(1000):
+        listener.message("probe", bytes(1000))
+    await peer.serving
+    assert peer.server.closed_with == (CLOSE_CODES[Code.PROTOCOL], "answers are not read")
+    assert peer.server.fake_streams.unsent(0) < 300_000
+
+
 @pytest.mark.parametrize("what", ["known", "unknown", "one without end"])
 @on_clock
 async def test_a_peer_that_floods_the_control_stream_is_let_go(what: str) -> None:

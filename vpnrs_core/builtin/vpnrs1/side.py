@@ -127,6 +127,7 @@ class Side:
         """Raises ValueError for a message over the limit of a control capsule."""
         encode_message(Ext(codec=codec, body=body))
         self.step(Tell(codec, body))
+        self._check_unsent()
 
     # The machine
 
@@ -246,7 +247,12 @@ class Side:
             self.step(Violation(str(error)))
         if end:
             self.step(Violation("the control stream ended without CLOSE"))
-        elif self.connection.streams.unsent(CONTROL_STREAM) > MAX_CONTROL_UNSENT:
+        else:
+            self._check_unsent()
+
+    def _check_unsent(self) -> None:
+        """What a peer asks for by datagrams, as answers to probes, counts like the rest."""
+        if self.connection.streams.unsent(CONTROL_STREAM) > MAX_CONTROL_UNSENT and not self.machine.closed:
             self.step(Violation("answers are not read"))
 
     def _allow(self, size: int) -> None:

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from aioquic.tls import Epoch
 from vpnrs_qh3.engine import Qh3Engine
 
 from vpnrs_core.quic.aioquic_engine import AioquicEngine
@@ -128,3 +129,37 @@ def test_close_reasons_and_qh3s_own_errors_are_told_apart(joined):
     joined.server.engine._connection.close(error_code=0xA, frame_type=0x1C, reason_phrase="broken")
     joined.run(0.1)
     assert joined.client.closed.reason == "QUIC error 0xa: broken"
+
+
+@pytest.mark.parametrize("limit", [600, 1250])
+def test_a_peer_that_takes_smaller_datagrams_only_is_not_probed_beyond_them(limit):
+    """qh3 raises for a larger one, and with it went the packets that were built already."""
+
+    class Small(Qh3Engine):
+        def _configuration(self, settings):
+            configuration = super()._configuration(settings)
+            configuration.max_datagram_frame_size = limit
+            return configuration
+
+    wire = Wire(Qh3Engine(), Small(), payload=1472, start_udp_payload=1324).established()
+    engine = wire.client.engine
+    assert engine.max_datagram() < limit
+    assert engine.largest_payload == max(1200, limit - 5 + 32)
+    stream = engine.open_stream()
+    engine.write_stream(stream, b"control")
+    for size in (1200, 1324, 1472):
+        engine.probe(b"probe", size)
+    wire.run(0.2)
+    assert wire.server.stream(stream) == b"control"
+    assert [datagram.rstrip(b"\0") for datagram in wire.server.datagrams] == [b"probe"] * 3
+
+
+def test_a_peer_that_speaks_broken_tls_is_told_so():
+    """qh3 raises an error that is none of its own; the peer would hear nothing, and the log be of a broken engine."""
+    wire = Wire(Qh3Engine(), AioquicEngine()).established()
+    server = wire.server.engine._connection
+    server._crypto_streams[Epoch.ONE_RTT].sender.write(b"\x04\0\0\x05short")  # NewSessionTicket
+    server.send_ping(1)
+    wire.run(0.2)
+    for side in (wire.client, wire.server):
+        assert "QUIC error 0x132" in side.closed.reason

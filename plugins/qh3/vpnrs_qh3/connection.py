@@ -188,9 +188,13 @@ class Qh3Connection:
             self._size()
 
     def _size(self) -> None:
+        self._largest = max(0, min(self._payload - self._overhead, self._accepted()))
+
+    def _accepted(self) -> int:
+        """The largest datagram that the peer takes, whatever the path carries. qh3 raises for one that is larger."""
         limit = self._connection._remote_max_datagram_frame_size if self._direct else self._mtu
         # Peers may count the frame's type and length in their limit.
-        self._largest = max(0, min(self._payload - self._overhead, limit - 5)) if limit else 0
+        return max(0, limit - 5) if limit else 0
 
     def transmit(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
         self._now = now
@@ -231,8 +235,9 @@ class Qh3Connection:
         """Each in a packet of its own; one that no longer fits would make the core raise for ever."""
         packets = self._build(core, now)
         probes, self._probes = self._probes, []
+        most = min(self._mtu - self._overhead, self._accepted())
         for head, size in probes:
-            core.send_datagram(head.ljust(min(size, self._mtu) - self._overhead, b"\0"))
+            core.send_datagram(head.ljust(min(size - self._overhead, most), b"\0"))
             packets += self._build(core, now)
         return packets
 
@@ -371,7 +376,7 @@ class Qh3Connection:
 
     @property
     def largest_payload(self) -> int:
-        return self._mtu
+        return self._mtu if self._core is None else max(1200, min(self._mtu, self._accepted() + self._overhead))
 
     def use_payload(self, size: int, *, settled: bool) -> None:
         self._payload = max(1200, min(size, self._mtu))
@@ -381,7 +386,7 @@ class Qh3Connection:
             self.limit_payload(self._payload)
 
     def probe(self, head: bytes, size: int) -> None:
-        if self._core is not None and not self._closed:
+        if self._core is not None and not self._closed and len(head) <= self._accepted():
             self._probes.append((head, size))
 
     # Streams

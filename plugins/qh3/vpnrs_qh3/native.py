@@ -20,6 +20,8 @@ from vpnrs_core.interfaces.engine import (
 )
 
 DATAGRAM = "datagram"
+# RFC 9001 section 4.8 on the alert decode_error, RFC 9000 section 19.6.
+_DECODE_ERROR, _CRYPTO_FRAME = 0x100 + 50, 0x06
 _kind, _content = itemgetter(0), itemgetter(1)
 
 
@@ -70,8 +72,13 @@ class NativeEvents:
             c._tls.receive_crypto(Epoch(event[1]), event[3], event[2], version=c._core.version)
             c._drain_tls()
         except QuicTlsBridgeError as error:
-            c.close(error.error_code, int(error.frame_type), error.reason_phrase)
-            self._ended(error.error_code, int(error.frame_type), error.reason_phrase)
+            self._fail(error.error_code, int(error.frame_type), error.reason_phrase)
+        except ValueError as error:  # qh3 lets what is cut off or malformed through as it is
+            self._fail(_DECODE_ERROR, _CRYPTO_FRAME, str(error))
+
+    def _fail(self, code: int, frame: int, reason: str) -> None:
+        self._connection.close(code, frame, reason)
+        self._ended(code, frame, reason)
 
     def _stream_finished(self, event: tuple[Any, ...]) -> None:
         self._connection._created_local_stream_ids.discard(event[1])

@@ -4,7 +4,10 @@ import socket
 
 import pytest
 
+from vpnrs_core.interfaces.engine import QuicSettings
 from vpnrs_core.quic import driver
+from vpnrs_core.quic.aioquic_engine import AioquicEngine
+from vpnrs_core.quic.connection import QuicConnection
 from vpnrs_core.quic.driver import Driver
 from vpnrs_core.quic.settings import QuicConfig
 from vpnrs_core.quic.udp import UdpSocket, bind
@@ -45,4 +48,19 @@ async def test_a_turn_takes_what_waits_up_to_its_bounds(burst):
         assert sum(reader.sizes) == sent // burst * burst * 1200
     finally:
         sender.close()
+        reader.release()
+
+
+async def test_what_the_host_refuses_is_remembered_of_the_last_peers_only(monkeypatch):
+    """A server behind a narrow link runs into it with every client, each from a port of its own."""
+    monkeypatch.setattr(driver, "path_payload", lambda address: 1464)
+    reader = Reader(UdpSocket(bind(("127.0.0.1", 0), socket.AF_INET)))
+    try:
+        engine = AioquicEngine().client(QuicSettings(is_client=True, alpns=("a",), max_udp_payload=1472))
+        connection = QuicConnection(engine, reader, is_client=True)
+        for port in range(1, driver._MOST_LIMITS + 101):
+            reader._shrink(connection, ("192.0.2.1", port))
+        assert len(reader._limits) == driver._MOST_LIMITS
+        assert reader.payload_limit(("192.0.2.1", driver._MOST_LIMITS + 100)) == 1464
+    finally:
         reader.release()

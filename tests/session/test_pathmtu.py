@@ -190,3 +190,12 @@ def test_answers_of_long_ago_count_for_nothing():
     path = Path(1400).run(10.0)
     path.take(path.machine.step(Acked(1, MOST), path.now))
     assert path.machine.size == 1400
+
+
+@pytest.mark.parametrize("size", [MOST + 1, 1 << 61])
+def test_an_answer_to_what_was_never_probed_counts_for_nothing(size):
+    path = Path(1400)
+    assert path.machine.step(Acked(1, size), path.now) == []
+    assert path.run(2.0).said[-1] == Use(1400, settled=True)
+    assert path.doubt().machine.step(Acked(path.machine._number, size), path.now) == []
+    assert path.run(2.0).machine.size == 1400

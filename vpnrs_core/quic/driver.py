@@ -27,6 +27,8 @@ _ROUNDS_A_TURN = 4
 # Packets that a full socket buffer left over. More than that is lost, and QUIC slows down.
 _MOST_BACKLOG_BYTES = 1 << 20
 _DRAIN_LIMIT = 1.0
+# Addresses of which is known what the host sends there in one piece. Forgetting one costs a packet that is refused.
+_MOST_LIMITS = 1024
 
 
 class Driver(abc.ABC):
@@ -241,6 +243,8 @@ class Driver(abc.ABC):
         if size is None or size >= self.payload_limit(address):
             return
         log.warning("the path to %s takes UDP payloads of %d bytes", address[0], size)
+        while len(self._limits) >= _MOST_LIMITS:
+            del self._limits[next(iter(self._limits))]
         self._limits[address] = size
         connection.engine.limit_payload(size)
         connection.path_shrank()

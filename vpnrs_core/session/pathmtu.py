@@ -160,8 +160,9 @@ class PathMtu:
         return self._begin({self.base, self.most})
 
     def _on_acked(self, acked: Acked) -> list[Action]:
-        """A late answer shows that the size passes all the same, unless it is so late that the path may be another."""
-        if not self._number - LATE <= acked.number <= self._number:
+        """A late answer shows that the size passes all the same, unless it is so late that the path may be another.
+        Nothing above the limit is ever probed: such an answer is made up."""
+        if not self._number - LATE <= acked.number <= self._number or acked.size > self.most:
             return []
         self._failures.pop(acked.size, None)
         current = self._round

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from aioquic.tls import Epoch
+from vpnrs_qh3 import connection
 from vpnrs_qh3.engine import Qh3Engine
 
 from vpnrs_core.quic.aioquic_engine import AioquicEngine
@@ -163,3 +164,30 @@ def test_a_peer_that_speaks_broken_tls_is_told_so():
     wire.run(0.2)
     for side in (wire.client, wire.server):
         assert "QUIC error 0x132" in side.closed.reason
+
+
+@pytest.mark.parametrize("pair", ["qh3-qh3", "qh3-aioquic", "aioquic-qh3", "public-aioquic"])
+def test_keys_are_updated_and_nothing_is_lost_by_it(monkeypatch, pair):
+    """qh3 would go on with one key for ever, beyond what the cipher allows."""
+    monkeypatch.setattr(connection, "_PACKETS_A_KEY", 300)
+    monkeypatch.setattr(connection, "_ASK_AGAIN", 10)
+    wire = Wire(*(ENGINES[side]() for side in pair.split("-"))).established()
+    sides = (wire.client, wire.server)
+    sent, phases = 0, set()
+    while sent < 2000:
+        for side in sides:
+            while not wire.send(side, [sent.to_bytes(2, "big")]):
+                wire.step(wire.now + 0.001)
+        sent += 1
+        wire.step(wire.now + 0.001)
+        cores = [
+            side.engine._connection._core
+            for side, name in zip(sides, pair.split("-"), strict=True)
+            if name != "aioquic"
+        ]
+        phases |= {(core.send_key_phase, core.receive_key_phase) for core in cores}
+    wire.run(0.5)
+    for side in sides:
+        assert side.datagrams == [number.to_bytes(2, "big") for number in range(2000)]
+        assert side.closed is None
+    assert {(0, 0), (1, 1)} <= phases

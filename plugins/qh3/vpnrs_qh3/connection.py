@@ -53,6 +53,10 @@ _MOST_BEYOND = 128 << 10
 _ROOM_FOR_MORE = 65_000
 # Seconds without a packet after which a core that raises is given up.
 _LONGEST_STUCK = 5.0
+# Packets under one key: half of what AES-GCM allows at most (RFC 9001 section 6.6), which takes a minute at a gigabit;
+# qh3 itself would go on for ever. An update that is refused is asked for again so many packets later.
+_PACKETS_A_KEY = 1 << 22
+_ASK_AGAIN = 1 << 10
 # qh3's pacing deadlines are microseconds away. They bear on stream bytes only, also on lost ones, of which nobody is
 # told: looking later than this delays them by seconds.
 _TIMER_GRANULARITY = 0.001
@@ -84,6 +88,7 @@ class Qh3Connection:
         self._closed = False
         self._oversized = 0
         self._packets = 0
+        self._update_at = _PACKETS_A_KEY
         self._pings = 0
         self._rtt: Seconds = 0.0
         self._now: Seconds = 0.0
@@ -218,6 +223,8 @@ class Qh3Connection:
             return []
         found = _by_address(packets)
         self._packets += len(packets)
+        if self._packets >= self._update_at:
+            self._update_key()
         self._uncertain.sent(len(packets), sum([sum(map(len, datas)) for datas, _ in found]))
         return found
 
@@ -282,7 +289,19 @@ class Qh3Connection:
         if packets:
             self._address = packets[-1][1]
             self._packets += len(packets)
+            if self._packets >= self._update_at:
+                self._update_key()
         return _by_address(packets)
+
+    def _update_key(self) -> None:
+        """From the next packet on. Refused while the peer has not answered the last one."""
+        try:
+            self._connection.request_key_update()
+        except (QuicConnectionError, ValueError, AssertionError) as error:
+            log.debug("updating the key: %s", error)
+            self._update_at = self._packets + _ASK_AGAIN
+        else:
+            self._update_at = self._packets + _PACKETS_A_KEY
 
     def timer(self) -> Seconds | None:
         core = self._core

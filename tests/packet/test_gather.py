@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vpnrs_core.packet.checksum import ones_sum
 from vpnrs_core.packet.coalesce import coalesce
 from vpnrs_core.packet.gather import FEW, LEAST, gather
 from vpnrs_core.packet.header import BadPacket
@@ -105,6 +106,24 @@ def test_identifications_matter_where_a_packet_may_become_fragments(numbers: lis
     assert gather(frames(False)) == frames(False)
     (one,) = gather(frames(True))
     assert segments([one]) == segments(frames(True))
+
+
+def test_identifications_that_count_are_no_hindrance_where_they_matter() -> None:
+    ips = [{"identification": 0xFFF0 + number, "dont_fragment": False} for number in range(12)]
+    frames = [super_udp(*FOUR, bytes(60), 60, ip=ip).frame for ip in ips]
+    (one,) = gather(frames)
+    assert segment(Packet(one)) == [ip for frame in frames for ip in segment(Packet(frame))]
+
+
+@pytest.mark.parametrize("field", [0x8000, 0x2000, 0x0001, 0x6000, 0x4001], ids=hex)
+def test_fragments_are_not_gathered(field: int) -> None:
+    """Nor is what has the reserved bit."""
+    frames = []
+    for frame in datagrams(FOUR, FEW, 64):
+        head = frame[10:16] + field.to_bytes(2, "big") + frame[18:20] + frame[22:30]
+        check = 0xFFFF - (ones_sum(head) or 0xFFFF)
+        frames.append(frame[:10] + head[:10] + check.to_bytes(2, "big") + head[10:] + frame[30:])
+    assert gather(frames) == frames
 
 
 def test_finished_checksums_are_left_to_those_who_verify_them() -> None:

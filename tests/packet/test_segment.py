@@ -1,12 +1,14 @@
 """Segments are complete packets whose checksums scapy confirms, and coalesce gives the super-packet back."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.all import IP, TCP, UDP, IPv6, raw  # type: ignore[attr-defined]
 
+from vpnrs_core.packet.checksum import ones_sum
 from vpnrs_core.packet.coalesce import coalesce
 from vpnrs_core.packet.fragment import fragment
 from vpnrs_core.packet.packet import Packet
@@ -130,7 +132,7 @@ def test_the_pair_of_these_tests_does_join() -> None:
     [
         {"seq": 1102}, {"ack": 2}, {"window": 501}, {"options": b"\1\1\1\1"}, {"payload": bytes(101)}, {"payload": b""},
         {"flags": ACK | SYN}, {"flags": ACK | RST}, {"flags": ACK | URG}, {"flags": ACK | CWR}, {"flags": ACK | ECE},
-        {"flags": 0}, {"ip": {"identification": 7}}, {"ip": {"identification": 8, "ttl": 63}},
+        {"flags": 0}, {"ip": {"identification": 8, "ttl": 63}},
         {"ip": {"identification": 8, "tos": 2}}, {"ip": {"identification": 8, "dont_fragment": False}}, {"sport": 9},
         {"ip": {"identification": 8, "options": bytes(4)}},
     ],
@@ -138,6 +140,62 @@ def test_the_pair_of_these_tests_does_join() -> None:
 def test_what_differs_is_not_joined(second: dict[str, object]) -> None:
     packets = two(**second)
     assert coalesce(packets) == packets
+
+
+@pytest.mark.parametrize("numbers", [(7, 7), (7, 9), (8, 7), (0, 0)], ids=str)
+@pytest.mark.parametrize("make", [tcp, udp])
+def test_identifications_matter_where_a_packet_may_become_fragments(
+    make: Callable[..., bytes], numbers: tuple[int, int]
+) -> None:
+    def pair(dont_fragment: bool) -> list[Packet]:
+        ips = [{"identification": number, "dont_fragment": dont_fragment} for number in numbers]
+        fields: list[dict[str, int]] = [{"seq": 1001}, {"seq": 1101}] if make is tcp else [{}, {}]
+        return [
+            Packet.of(make(*FOUR, bytes(100), ip=ip, **each)) for ip, each in zip(ips, fields, strict=True)
+        ]  # fmt: skip
+
+    apart = pair(False)
+    assert coalesce(apart) == apart
+    (joined,) = coalesce(pair(True))
+    for got, sent in zip(segment(joined), pair(True), strict=True):
+        assert got == recomputed(got)
+        assert (got[:4], got[6:10], got[12:]) == (sent.data[:4], sent.data[6:10], sent.data[12:])
+
+
+@pytest.mark.parametrize("flags", [0, ACK | SYN, ACK | RST, ACK | URG, FIN])
+def test_what_stands_alone_is_not_joined_with_its_like(flags: int) -> None:
+    packets = [Packet.of(tcp(*SIX, bytes(100), seq=seq, flags=flags)) for seq in (1001, 1101)]
+    assert coalesce(packets) == packets
+
+
+def test_datagrams_with_options_behind_them_are_left_alone() -> None:
+    """What the UDP length does not cover (RFC 9868) would become payload."""
+    packets = []
+    for number in (1, 2):
+        ip = bytearray(super_udp(*FOUR, bytes(108), 200, ip={"identification": number}).frame)
+        ip[10 + 25] -= 8  # the length, and the sum in the checksum's place
+        ip[10 + 27] = (ip[10 + 27] - 8) % 256
+        packets.append(Packet(bytes(ip)))
+    assert coalesce(packets) == packets
+
+
+def test_super_packets_and_inner_checksums_are_left_alone() -> None:
+    whole = super_tcp(*SIX, bytes(300), 100, seq=1)
+    following = super_tcp(*SIX, bytes(100), 100, seq=301)
+    assert coalesce([whole, following]) == [whole, following]
+    frames = [super_udp(*SIX, bytes(100), 200).frame] * 2
+    for at, value in ((6, 44), (8, 10)):  # csum_start, csum_offset
+        inner = [Packet(frame[:at] + bytes((value,)) + frame[at + 1 :]) for frame in frames]
+        assert coalesce(inner) == inner
+
+
+def test_an_ip_checksum_that_a_kernel_would_write_as_zero_is_left_alone() -> None:
+    parts = []
+    for ip in flow(FOUR, 2000, 1000, random.Random(17)):
+        # The identification that makes all other words of the header sum up to 0xFFFF.
+        rest = ones_sum(ip[:4] + bytes(2) + ip[6:10] + ip[12:20])
+        parts.append(ip[:4] + (65535 - rest).to_bytes(2, "big") + ip[6:10] + b"\xff\xff" + ip[12:])
+    assert [packet.data for packet in coalesce(list(map(Packet.of, parts)))] == parts
 
 
 def test_push_and_a_short_segment_end_a_run() -> None:

@@ -85,8 +85,7 @@ class Verdicts:
 
 def _sound(packet: Packet) -> None:
     header = well_formed(packet.frame)
-    if packet._header is not None:
-        assert packet._header == header
+    assert packet.header == header
     if header.version == 6:
         assert packet.largest_segment <= MTU
     segment(packet)

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from ipaddress import ip_address
 
 import pytun
@@ -55,11 +56,18 @@ def main() -> None:
         if error is None:
             raise SystemExit("no error for this packet")
         os.write(tun.fileno(), error.frame)
-        if kind == "too_big":
-            level, option = (socket.IPPROTO_IP, IP_MTU) if family == 4 else (socket.IPPROTO_IPV6, IPV6_MTU)
-            print(udp.getsockopt(level, option))
-        else:
+        if kind == "unreachable":
             print(errno.errorcode[udp.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)])
+            return
+        level, option = (socket.IPPROTO_IP, IP_MTU) if family == 4 else (socket.IPPROTO_IPV6, IPV6_MTU)
+        for _ in range(20):
+            if udp.getsockopt(level, option) != 1500:
+                break
+            # On a busy machine the kernel notices late that the link is up, and forgets what its routes had learned:
+            # a router answers each packet, so again.
+            time.sleep(0.05)
+            os.write(tun.fileno(), error.frame)
+        print(udp.getsockopt(level, option))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,31 @@ def test_malformed_raises_from_any_property() -> None:
         with pytest.raises(BadPacket):
             getattr(packet, name)
     assert "truncated" in repr(packet)
+    with pytest.raises(BadPacket):
+        packet.examine()
+
+
+FOUND = ("header", "gso_size", "segments", "ip_bytes", "largest_segment")
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_is_found_is_the_same_whichever_is_asked_first(name: str) -> None:
+    for sample in (
+        super_tcp(*SIX, bytes(2500), 1000),
+        super_udp(*FOUR, bytes(2000), 1000),
+        Packet.of(udp(*FOUR, b"x")),
+    ):
+        fresh, examined = Packet(sample.frame), Packet(sample.frame)
+        getattr(fresh, name)
+        assert examined.examine() == examined.header
+        known = Packet.examined(sample.frame, examined.header)
+        for each in FOUND:
+            assert getattr(fresh, each) == getattr(examined, each) == getattr(known, each)
+
+
+def test_a_packet_has_no_other_attributes() -> None:
+    with pytest.raises(AttributeError, match="colour"):
+        getattr(Packet.of(udp(*FOUR, b"")), "colour")  # noqa: B009 - mypy knows that it has none
 
 
 SUPER = st.builds(

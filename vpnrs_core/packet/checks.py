@@ -17,25 +17,24 @@ from vpnrs_core.packet.vnet import (
     VNET_LENGTH,
 )
 
+# gso_type without its ECN bit: IP version, None for any; protocol.
 _GSO_KIND = {GSO_TCPV4: (4, TCP), GSO_TCPV6: (6, TCP), GSO_UDP_L4: (None, UDP)}
 
 
 def well_formed(frame: bytes) -> Header:
     """The header of a frame whose IP packet is sound and whose vnet header agrees with it. Raises BadPacket."""
     header = examine(frame)
-    if not frame.startswith(PLAIN_VNET):
-        _check_vnet(frame, header)
-    return header
-
-
-def _check_vnet(frame: bytes, header: Header) -> None:
+    if frame.startswith(PLAIN_VNET):
+        return header
     flags, gso_type, _, gso_size, start, offset = VNET.unpack_from(frame)
     # A lone packet's checksum may be an inner one (a tunnel in this tunnel), so only its bounds are known here.
     if flags & NEEDS_CSUM and (start < header.l4_offset or start + offset + 2 > header.length):
         raise BadPacket("checksum position outside the packet")
     if gso_type != GSO_NONE:
         check_super_packet(header, flags, gso_type, gso_size, start, offset)
-        check_udp_length(frame, VNET_LENGTH, header)
+        if header.protocol == UDP:
+            check_udp_length(frame, VNET_LENGTH, header)
+    return header
 
 
 def check_super_packet(header: Header, flags: int, gso_type: int, gso_size: int, start: int, offset: int) -> None:
@@ -49,30 +48,33 @@ def check_super_packet(header: Header, flags: int, gso_type: int, gso_size: int,
         raise BadPacket("gso_type disagrees with the packet")
     if gso_type & GSO_ECN and protocol != TCP:
         raise BadPacket("ECN bit without TCP")
-    if header.is_fragment or header.fragment_header:
+    if header.fragment_header or header.fragment_offset or header.more_fragments:
         raise BadPacket("super-packet is a fragment")
-    check_partial_checksum(header, flags, start, offset)
+    if not flags & NEEDS_CSUM:
+        raise BadPacket("super-packet without partial checksum")
+    if start != header.l4_offset or offset != CSUM_OFFSET[protocol]:
+        raise BadPacket("checksum position disagrees")
     if gso_size < 1:
         raise BadPacket("gso_size is 0")
-    if header.payload_length <= gso_size:
+    payload = header.length - header.header_length
+    if payload <= gso_size:
         raise BadPacket("super-packet of one segment")
-    if protocol == UDP and header.payload_length > gso_size * MAX_UDP_SEGMENTS:
+    if protocol == UDP and payload > gso_size * MAX_UDP_SEGMENTS:
         raise BadPacket("too many UDP segments")
 
 
 def check_udp_length(frame: bytes, start: int, header: Header) -> None:
     """A UDP super-packet's own length field covers all of its IP payload. `start` is where the IP header starts in
     `frame`. Raises BadPacket."""
-    if header.protocol == UDP:
-        at = start + header.l4_offset + 4
-        if frame[at] << 8 | frame[at + 1] != header.length - header.l4_offset:
-            raise BadPacket("UDP length disagrees")
+    at = start + header.l4_offset + 4
+    if frame[at] << 8 | frame[at + 1] != header.length - header.l4_offset:
+        raise BadPacket("UDP length disagrees")
 
 
 def check_partial_checksum(header: Header, flags: int, start: int, offset: int) -> None:
     """NEEDS_CSUM is set and points at the TCP or UDP checksum of this very packet. Raises BadPacket."""
     if not flags & NEEDS_CSUM:
-        raise BadPacket("super-packet without partial checksum")
+        raise BadPacket("no partial checksum")
     if start != header.l4_offset or CSUM_OFFSET.get(header.protocol) != offset or header.is_fragment:
         raise BadPacket("checksum position disagrees")
 

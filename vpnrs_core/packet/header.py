@@ -6,6 +6,8 @@ later never reads or writes outside of what it looks at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from struct import Struct
 from typing import NamedTuple
 
@@ -62,13 +64,27 @@ class Header(NamedTuple):
         return self.length - self.header_length
 
 
-def examine(frame: bytes, start: int = VNET_LENGTH) -> Header:
-    """The headers of the IP packet that fills `frame` from `start` to its end (RFC 791, 8200).
+# Without the steps in Python that a NamedTuple takes to be made: every packet needs one.
+_found: Callable[[tuple[object, ...]], Header] = partial(tuple.__new__, Header)
+
+
+def examine(frame: bytes, start: int = VNET_LENGTH, length: int | None = None) -> Header:
+    """The headers of the IP packet that fills `frame` from `start` to its end (RFC 791, 8200), or that has `length`
+    bytes, of which only the headers need to be there.
 
     Raises BadPacket: truncated, a length field that disagrees, an impossible header length, a jumbogram, an
     extension header chain that is too long.
     """
-    return _examine(frame, start, len(frame) - start)
+    if length is None:
+        length = len(frame) - start
+    if length < 20:
+        raise BadPacket("truncated IP header")
+    version = frame[start] >> 4
+    if version == 4:
+        return _examine_v4(frame, start, length)
+    if version == 6:
+        return _examine_v6(frame, start, length)
+    raise BadPacket("neither IPv4 nor IPv6")
 
 
 def examine_head(frame: bytes, start: int = VNET_LENGTH) -> Header:
@@ -84,24 +100,13 @@ def examine_head(frame: bytes, start: int = VNET_LENGTH) -> Header:
         if available < 40:
             raise BadPacket("truncated IP header")
     try:
-        header = _examine(frame, start, length)
+        header = examine(frame, start, length)
     except IndexError:
         raise BadPacket("truncated headers") from None
     # What the walk read as slices may have come out short; then the headers end beyond the bytes.
     if header.header_length > available:
         raise BadPacket("truncated headers")
     return header
-
-
-def _examine(frame: bytes, start: int, length: int) -> Header:
-    if length < 20:
-        raise BadPacket("truncated IP header")
-    version = frame[start] >> 4
-    if version == 4:
-        return _examine_v4(frame, start, length)
-    if version == 6:
-        return _examine_v6(frame, start, length)
-    raise BadPacket("neither IPv4 nor IPv6")
 
 
 def _examine_v4(frame: bytes, start: int, length: int) -> Header:
@@ -115,7 +120,7 @@ def _examine_v4(frame: bytes, start: int, length: int) -> Header:
         raise BadPacket("truncated IPv4 options")
     if not fragment & 0x3FFF:
         end = _l4_end(frame, start, l4, length, protocol)
-        return Header(4, protocol, l4, end, length, source, destination)
+        return _found((4, protocol, l4, end, length, source, destination, 0, False, 0))
     offset, more = (fragment & 0x1FFF) * 8, bool(fragment & 0x2000)
     _check_fragment(offset, more, length - l4)
     end = _fragment_end(frame, start, l4, length, protocol, offset)
@@ -130,7 +135,7 @@ def _examine_v6(frame: bytes, start: int, length: int) -> Header:
         raise BadPacket("IPv6 payload length disagrees" if payload else "jumbogram")
     if protocol not in EXTENSIONS:
         end = _l4_end(frame, start, 40, length, protocol)
-        return Header(6, protocol, 40, end, length, source, destination)
+        return _found((6, protocol, 40, end, length, source, destination, 0, False, 0))
     protocol, l4, fragment_header = _walk_extensions(frame, start, length, protocol)
     offset, more = 0, False
     if fragment_header:

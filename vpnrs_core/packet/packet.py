@@ -19,19 +19,63 @@ if TYPE_CHECKING:
 
 __all__ = ["PLAIN_VNET", "VNET_LENGTH", "BadPacket", "Packet"]
 
+_MEASURES = frozenset({"gso_size", "segments", "ip_bytes", "largest_segment"})
+
 
 class Packet:
     """`frame` is vnet header plus IP packet; `session` is the one an ingress packet came from, None on egress.
 
-    The bytes are examined once, when first asked about: every property that needs the headers raises BadPacket for
-    a malformed packet. What has passed `header` once never raises again."""
+    The rest is found out when it is first asked about, and kept: everything that needs the headers raises BadPacket
+    for a malformed packet. What has given its `header` once never raises again.
 
-    __slots__ = ("_header", "frame", "session")
+    `header`: what `checks.well_formed` found. `gso_size`: payload bytes of each segment but the last, 0 for a packet
+    that is no super-packet. `segments`: packets that this becomes on a wire. `ip_bytes`: bytes of all of them together,
+    each with its headers. `largest_segment`: bytes of the largest, which must fit the path's MTU."""
+
+    __slots__ = ("frame", "gso_size", "header", "ip_bytes", "largest_segment", "segments", "session")
+
+    frame: bytes
+    session: Session | None
+    header: Header
+    gso_size: int
+    segments: int
+    ip_bytes: int
+    largest_segment: int
 
     def __init__(self, frame: bytes, session: Session | None = None) -> None:
         self.frame = frame
         self.session = session
-        self._header: Header | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Called for a slot that is still empty: each packet is asked for these a dozen times, and a property would
+            be called every time."""
+            if name == "header":
+                return self.examine()
+            if name in _MEASURES:
+                self._measure(self.header)
+                return object.__getattribute__(self, name)
+            raise AttributeError(f"a packet has no {name!r}")
+
+    def examine(self) -> Header:
+        """Find out everything at once, for a packet that nobody has looked at yet → `header`. Raises BadPacket."""
+        header = self.header = well_formed(self.frame)
+        self._measure(header)
+        return header
+
+    def _measure(self, header: Header) -> None:
+        frame = self.frame
+        if not frame[1]:
+            self.gso_size = 0
+            self.segments = 1
+            self.ip_bytes = self.largest_segment = header.length
+            return
+        size = self.gso_size = frame[4] | frame[5] << 8
+        headers, length = header.header_length, header.length
+        count = self.segments = (length - headers + size - 1) // size
+        self.ip_bytes = length + (count - 1) * headers
+        self.largest_segment = headers + size
 
     @classmethod
     def of(cls, data: bytes, session: Session | None = None, vnet: bytes = PLAIN_VNET) -> Packet:
@@ -42,16 +86,9 @@ class Packet:
     def examined(cls, frame: bytes, header: Header) -> Packet:
         """From a frame whose header the caller has: what `checks.well_formed` would find in it."""
         packet = cls(frame)
-        packet._header = header
+        packet.header = header
+        packet._measure(header)
         return packet
-
-    @property
-    def header(self) -> Header:
-        """The result of `checks.well_formed`, kept."""
-        header = self._header
-        if header is None:
-            header = self._header = well_formed(self.frame)
-        return header
 
     @property
     def data(self) -> bytes:
@@ -101,37 +138,14 @@ class Packet:
         return self.frame[1]
 
     @property
-    def gso_size(self) -> int:
-        """Payload bytes of each segment but the last; 0: not a super-packet."""
-        return self.frame[4] | self.frame[5] << 8 if self.frame[1] else 0
-
-    @property
     def needs_csum(self) -> bool:
         """The checksum at csum_start + csum_offset is partial: it holds the pseudo-header's sum only."""
         return bool(self.frame[0] & NEEDS_CSUM)
 
-    @property
-    def segments(self) -> int:
-        """Packets that this becomes on a wire."""
-        size = self.gso_size
-        return -(-self.header.payload_length // size) if size else 1
-
-    @property
-    def ip_bytes(self) -> int:
-        """Bytes of all segments together on a wire, each with its headers."""
-        header = self.header
-        return header.length + (self.segments - 1) * header.header_length
-
-    @property
-    def largest_segment(self) -> int:
-        """Bytes of the largest segment on a wire: what must fit the path's MTU."""
-        size = self.gso_size
-        return self.header.header_length + size if size else self.header.length
-
     def with_session(self, session: Session | None) -> Packet:
         """The same packet as another session's."""
         packet = Packet(self.frame, session)
-        packet._header = self._header
+        packet.header = self.header
         return packet
 
     def replace_headers(self, headers: bytes, *, l4: bool = True) -> Packet:
@@ -145,7 +159,7 @@ class Packet:
         frame = b"".join((self.frame[:VNET_LENGTH], headers, self.frame[cut:]))
         if frame.startswith(PLAIN_VNET):
             packet = Packet(frame, self.session)
-            packet._header = examine(frame)
+            packet.header = examine(frame)
             return packet
         new = examine(frame)
         flags, gso_type, _, gso_size, start, offset = VNET.unpack_from(frame)
@@ -155,7 +169,7 @@ class Packet:
             start += new.l4_offset - old.l4_offset
         vnet = VNET.pack(flags, gso_type, new.header_length, gso_size, start, offset)
         packet = Packet(vnet + frame[VNET_LENGTH:], self.session)
-        packet._header = well_formed(packet.frame)
+        packet.header = well_formed(packet.frame)
         return packet
 
     def slice(self, first: int, count: int) -> Packet:

@@ -21,7 +21,7 @@ from vpnrs_core.interfaces.stage import PeerStageFactory, Seen, TunStageFactory
 from vpnrs_core.packet.header import VNET_LENGTH, BadPacket
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.pipeline.carrier import Carrier
-from vpnrs_core.pipeline.checks import PeerCheck, confined
+from vpnrs_core.pipeline.checks import SUSPECT, PeerCheck, confined
 from vpnrs_core.pipeline.isolation import Isolation
 from vpnrs_core.pipeline.peer import Peer
 from vpnrs_core.pipeline.police import Police
@@ -213,15 +213,17 @@ class Pipeline:
         passed: list[Packet] = []
         for packet in batch:
             try:
-                header = packet.header
+                header = packet.examine()
             except BadPacket:
                 self.drops.count("malformed", 1, max(len(packet.frame) - VNET_LENGTH, 0))
                 continue
-            reason = confined(header.destination) or confined(header.source)
-            if reason is None:
-                passed.append(packet)
-            else:
-                self.drops.count(reason, packet.segments, packet.ip_bytes)
+            source, destination = header.source, header.destination
+            if source[0] in SUSPECT or destination[0] in SUSPECT:
+                reason = confined(destination) or confined(source)
+                if reason is not None:
+                    self.drops.count(reason, packet.segments, packet.ip_bytes)
+                    continue
+            passed.append(packet)
         self._carrier.from_tun(passed, now)
 
     def wake(self, now: float) -> None:

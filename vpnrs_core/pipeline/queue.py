@@ -69,7 +69,7 @@ class SessionQueue:
 
     def push(self, packet: Packet, now: float) -> None:
         """Append. Beyond the limit the longest flow loses its oldest super-packets, counted as queue_overflow."""
-        size = packet.ip_bytes if packet.frame[1] else packet.header.length
+        size = packet.ip_bytes
         key = flow_key(packet)
         flow = self._flows.get(key)
         if flow is None:
@@ -183,7 +183,7 @@ class SessionQueue:
             flow.deficit -= size
             left -= size
             moved += size
-            self.counters.egress_packets += packet.segments if packet.frame[1] else 1
+            self.counters.egress_packets += packet.segments
             pulled.append(packet)
         self.bytes -= moved
         return moved

@@ -40,6 +40,7 @@ class Driver(abc.ABC):
         self.clogged = False
         self.closed = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], Seconds] = self._loop.time
         self._socket = sock
         self._touched: dict[QuicConnection, None] = {}
         self._scheduled = False
@@ -54,9 +55,6 @@ class Driver(abc.ABC):
         self._loop.add_reader(sock.fileno(), self._readable)
 
     # What connections ask
-
-    def now(self) -> Seconds:
-        return self._loop.time()
 
     @property
     def counters(self) -> SocketCounters:

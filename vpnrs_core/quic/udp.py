@@ -6,10 +6,13 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 from vpnrs_core.errors import HostError
 from vpnrs_core.interfaces.engine import SocketAddress
@@ -25,6 +28,7 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
 MOST_SEGMENTS = 64
 MOST_BURST_BYTES = 65_000
+_PKTINFO = frozenset({(socket.IPPROTO_IP, _IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)})
 _RECEIVE_BYTES = 65_535
 _CONTROL_BYTES = socket.CMSG_SPACE(4) + socket.CMSG_SPACE(20)
 _UDP_OVER_IPV4, _UDP_OVER_IPV6 = 28, 48
@@ -45,14 +49,17 @@ _LOSSES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """One receive call's yield: a payload, or several of `segment` bytes; `local` is the raw PKTINFO, b"" if none."""
 
     data: bytes
     segment: int
     address: SocketAddress
     local: bytes
+
+
+# Without Python's own steps: one is made with every read.
+_received: Callable[[tuple[object, ...]], Received] = partial(tuple.__new__, Received)
 
 
 @dataclass
@@ -146,15 +153,17 @@ class UdpSocket:
         except OSError as error:  # an ICMP error of an earlier send
             log.debug("receive: %s", error)
             return None
-        segment, local = len(data), b""
+        size = segment = len(data)
+        local = b""
         for level, kind, value in ancillary:
-            if level == socket.SOL_UDP and kind == _UDP_GRO:
-                segment = struct.unpack_from("=H" if len(value) < 4 else "=I", value)[0]
-            elif (level, kind) in ((socket.IPPROTO_IP, _IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)):
+            if kind == _UDP_GRO and level == socket.SOL_UDP:
+                segment = int.from_bytes(value, sys.byteorder)
+            elif (level, kind) in _PKTINFO:
                 local = value
-        self.counters.bytes_in += len(data)
-        self.counters.packets_in += -(-len(data) // segment) if segment else 1
-        return Received(data, segment, address, local)
+        counters = self.counters
+        counters.bytes_in += size
+        counters.packets_in += -(-size // segment) if segment else 1
+        return _received((data, segment, address, local))
 
     def send(self, packets: Sequence[bytes], address: SocketAddress, local: bytes) -> int:
         """Send what `bursts` grouped → how many packets are dealt with, sent or lost. Fewer than all: the socket's

@@ -135,12 +135,11 @@ class _ToV4(Rewriter):
     __slots__ = ()
 
     def rewrite(self, packet: Packet) -> Packet | None:
-        frame, protocol, header = packet.frame, self._protocol, packet._header
-        if header is None:
-            try:
-                header = packet.header
-            except BadPacket:
-                return None
+        frame, protocol = packet.frame, self._protocol
+        try:
+            header = packet.header
+        except BadPacket:
+            return None
         if header.l4_offset != 40 or header.protocol != protocol or header.version != 6:
             return None
         vnet, first, size, limit, middle, check = self._unpack(frame)
@@ -185,7 +184,7 @@ class _ToV4(Rewriter):
         new = _blank()
         new.frame = head + (frame[len(head) + 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) + 20 :])
         new.session = packet.session
-        new._header = last
+        new.header = last
         return new
 
 
@@ -193,12 +192,11 @@ class _ToV6(Rewriter):
     __slots__ = ()
 
     def rewrite(self, packet: Packet) -> Packet | None:
-        frame, protocol, header = packet.frame, self._protocol, packet._header
-        if header is None:
-            try:
-                header = packet.header
-            except BadPacket:
-                return None
+        frame, protocol = packet.frame, self._protocol
+        try:
+            header = packet.header
+        except BadPacket:
+            return None
         if header.l4_offset != 20 or header.protocol != protocol or header.version != 4:
             return None
         if header.header_length == 20:  # a fragment whose bytes look like the session's ports
@@ -238,7 +236,7 @@ class _ToV6(Rewriter):
         new = _blank()
         new.frame = head + (frame[len(head) - 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) - 20 :])
         new.session = packet.session
-        new._header = last
+        new.header = last
         return new
 
 

@@ -11,9 +11,10 @@ from vpnrs_core.engine.bus import EventBus
 from vpnrs_core.engine.containment import FailureReporter
 from vpnrs_core.engine.datapath import FULL_READS, READ_PACKETS, Datapath
 from vpnrs_core.engine.link import LinkPort
-from vpnrs_core.packet.packet import PLAIN_VNET
+from vpnrs_core.packet.packet import PLAIN_VNET, Packet
+from vpnrs_core.packet.segment import segment
 from vpnrs_core.pipeline.pipeline import Pipeline
-from vpnrs_core.testkit.packets import udp
+from vpnrs_core.testkit.packets import super_tcp, super_udp, udp
 from vpnrs_core.testkit.stage_bench import KitSession
 from vpnrs_core.testkit.tun import FakeTun
 
@@ -21,16 +22,19 @@ CLIENT, HOST = "10.77.0.2", "10.77.0.1"
 
 
 class Lane:
+    """`open`: whether it takes anything."""
+
     NAME = "list"
 
     def __init__(self):
         self.sent = []
+        self.open = True
 
     def max_payload(self):
         return 1400
 
     def room(self):
-        return 1 << 20
+        return 1 << 20 if self.open else 0
 
     def send(self, payloads):
         self.sent += payloads
@@ -47,12 +51,21 @@ class Server:
         self.datapath = Datapath(
             self.tun, pipeline, drops, SingleLinkScheduler(), FailureReporter(EventBus()), lambda error: None
         )
-        session = KitSession("one", leases=[ip_address(CLIENT)])
-        self.peer = pipeline.open(session, mtu=1400)
-        self.lane = Lane()
+        self.peer, self.link, self.lane = self.connect("one", CLIENT)
+
+    def connect(self, name, *addresses, mtu=1399):
+        peer = self.datapath.pipeline.open(KitSession(name, leases=list(map(ip_address, addresses))), mtu=mtu)
+        lane = Lane()
         codec = PlainCodec().open(frozenset(), frozenset(), "datagram")
-        self.link = LinkPort(None, self.lane, [(0, "plain", codec)])
-        self.datapath.attach(self.peer, self.link)
+        link = LinkPort(None, lane, [(0, "plain", codec)])
+        self.datapath.attach(peer, link)
+        return peer, link, lane
+
+    def egress(self, *packets):
+        """What the host sends → what it is told."""
+        self.host.write_batch([packet.frame for packet in packets])
+        self.datapath._tun_readable()
+        return self.host.receive()
 
 
 @pytest.fixture
@@ -102,3 +115,75 @@ async def test_answers_leave_in_their_turn_as_often_as_the_host_has_nothing_else
         server.host.write_batch([PLAIN_VNET + answer])
         server.datapath.received(server.peer, server.link, [b"\0" + question])
     assert server.lane.sent == [b"\0" + answer] * (10 * FULL_READS)
+
+
+async def test_a_peer_that_takes_nothing_costs_the_others_nothing(server):
+    dead, _, lane = server.connect("dead", "10.77.0.3")
+    lane.open = False
+    wanted = []
+    for number in range(100):
+        wanted.append(udp(HOST, CLIENT, b"%d" % number))
+        assert server.egress(super_udp(HOST, "10.77.0.3", bytes(60_000), 1200), Packet.of(wanted[-1])) == []
+        assert server.datapath._brake.until is None
+        assert server.lane.sent == [b"\0" + ip for ip in wanted]
+    assert lane.sent == []
+    assert dead.queue.bytes <= dead.queue.limit
+    assert dead.drops.nonzero().keys() == {"queue_overflow"}
+    assert server.peer.drops.nonzero() == {}
+    # It takes what is left as soon as it can.
+    lane.open = True
+    server.datapath.writable(dead, server.datapath._links[dead][0])
+    assert dead.queue.bytes == 0
+    assert sum(map(len, lane.sent)) + dead.drops.bytes["queue_overflow"] >= 100 * 60_000
+
+
+SIX_HOST, SIX_CLIENT = "fd77::1", "fd77::2"
+
+
+@pytest.fixture
+def narrow(server):
+    """Two sessions' worth of addresses, and 1,300 bytes at most."""
+    return server.connect("narrow", "10.77.0.4", SIX_CLIENT, mtu=1300)
+
+
+def told_mtu(ip):
+    return int.from_bytes(ip[26:28] if ip[0] >> 4 == 4 else ip[44:48], "big")
+
+
+@pytest.mark.parametrize("addresses", [(HOST, "10.77.0.4"), (SIX_HOST, SIX_CLIENT)], ids=["v4", "v6"])
+async def test_a_tcp_super_packet_that_fits_no_more_goes_in_smaller_segments_and_its_sender_is_told(
+    server, narrow, addresses
+):
+    peer, _, lane = narrow
+    whole = super_tcp(*addresses, bytes(range(250)) * 40, 1340)
+    [error] = server.egress(whole)
+    assert told_mtu(error) == 1300
+    assert max(map(len, lane.sent)) == 1301
+    header = whole.header_length
+    assert b"".join(payload[1 + header :] for payload in lane.sent) == whole.data[header:]
+    assert peer.drops.nonzero() == {}
+
+
+@pytest.mark.parametrize("addresses", [(HOST, "10.77.0.4"), (SIX_HOST, SIX_CLIENT)], ids=["v4", "v6"])
+async def test_a_udp_super_packet_that_fits_no_more_is_counted_by_datagram_and_answered_once(server, narrow, addresses):
+    peer, _, lane = narrow
+    [error] = server.egress(super_udp(*addresses, bytes(10 * 1340), 1340))
+    assert told_mtu(error) == 1300
+    assert lane.sent == []
+    assert peer.drops.nonzero() == {"too_big": 10}
+
+
+async def test_datagrams_that_may_be_fragmented_are_one_by_one(server, narrow):
+    peer, _, lane = narrow
+    whole = super_udp(HOST, "10.77.0.4", bytes(10 * 1340), 1340, ip={"dont_fragment": False})
+    assert server.egress(whole) == []
+    assert len(lane.sent) == 20
+    assert [payload[21:] for payload in lane.sent[::2]] == [ip[20:1300] for ip in segment(whole)]
+    assert peer.drops.nonzero() == {}
+
+
+async def test_nobody_is_told_to_send_less_than_ipv6_guarantees(server):
+    peer, _, lane = server.connect("tiny", SIX_CLIENT, mtu=1200)
+    assert server.egress(Packet.of(udp(SIX_HOST, SIX_CLIENT, bytes(1232)))) == []
+    assert lane.sent == []
+    assert peer.drops.nonzero() == {"too_big": 1}

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from vpnrs_core.engine.backoff import Backoff, BackoffRules, Pause
-from vpnrs_core.engine.roaming import PROBES, Roaming
+from vpnrs_core.engine.roaming import PROBES, SETTLED, Roaming
 from vpnrs_core.errors import PeerError
 from vpnrs_core.host import watch
 from vpnrs_core.testkit.clock import on_clock
@@ -17,11 +17,12 @@ PROMISED = 3.0
 
 
 class Host:
-    """The parts that Roaming asks; each call with its time. `answers` at how many probes something comes back."""
+    """The parts that Roaming asks; each call with its time. `answers` at how many probes something comes back, `most`
+    how often."""
 
-    def __init__(self, answers=None, standing=True):
+    def __init__(self, answers=None, standing=True, most=1000):
         self.loop = asyncio.get_running_loop()
-        self.calls, self.heard, self._answers = [], 0.0, answers
+        self.calls, self.heard, self._answers, self._most = [], 0.0, answers, most
         self.asleep = 0.0
         self.roaming = Roaming(
             self, lambda: (self, self.lose) if standing else None, lambda: self.loop.time() + self.asleep
@@ -39,7 +40,8 @@ class Host:
 
     def probe(self):
         self.note("probe")
-        if self._answers is not None and [what for what, _ in self.calls].count("probe") >= self._answers:
+        probes = [what for what, _ in self.calls].count("probe")
+        if self._answers is not None and self._answers <= probes < self._answers + self._most:
             self.loop.call_later(0.01, setattr, self, "heard", self.loop.time() + 0.01)
 
     def lose(self, why):
@@ -51,7 +53,22 @@ async def test_a_connection_is_probed_at_once_and_kept_if_anything_comes_back():
     host = Host(answers=2)
     host.change()
     await asyncio.sleep(10)
-    assert host.calls == [("routes follow", 0.0), ("probe", 0.0), ("probe", PROBES[0])]
+    answered = PROBES[0] + PROBES[1]
+    assert host.calls == [
+        ("routes follow", 0.0),
+        ("probe", 0.0),
+        ("probe", PROBES[0]),
+        ("probe", pytest.approx(answered + SETTLED)),
+    ]
+
+
+@on_clock
+async def test_one_that_answers_and_then_falls_silent_is_given_up():
+    """The server has answered the new address before it was sure of it, and then sends to the old one."""
+    host = Host(answers=1, most=1)
+    host.change()
+    await asyncio.sleep(10)
+    assert host.calls[-1] == ("connects again", pytest.approx(PROBES[0] + SETTLED + sum(PROBES)))
 
 
 @on_clock

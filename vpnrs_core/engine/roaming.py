@@ -21,6 +21,10 @@ log = logging.getLogger("vpnrs.client")
 
 # Seconds between the probes of one round, and after the last one: a lost packet is no lost network.
 PROBES = (0.2, 0.3, 0.7)
+# Seconds from an answer to the next round. A server answers at once, and then asks whether the new path carries more:
+# where its question or the answer to that (with aioquic a packet as large as the old path carried) is lost, it goes
+# back to the old address. An engine that asks again does so within that time.
+SETTLED = 2.0
 
 T = TypeVar("T")
 
@@ -141,7 +145,7 @@ class Roaming:
         standing = self._standing()
         if standing is None or not isinstance(standing[0], Probes):
             return
-        self._probing = asyncio.get_running_loop().create_task(_answers(standing[0]))
+        self._probing = asyncio.get_running_loop().create_task(_stays(standing[0]))
         try:
             await asyncio.wait([self._probing])
             if self._probing.cancelled() or self._probing.result():
@@ -149,9 +153,20 @@ class Roaming:
         finally:
             self._probing.cancel()
             self._probing = None
+        now_standing = self._standing()
+        if now_standing is None or now_standing[0] is not standing[0]:
+            return  # it was given up for another reason
         log.warning("%s, and the server does not answer any more: connecting again", what)
         self._hurry.set()
         standing[1](what)
+
+
+async def _stays(control: Probes) -> bool:
+    """It answers now, and still does when the server has made up its mind about the new path."""
+    if not await _answers(control):
+        return False
+    await asyncio.sleep(SETTLED)
+    return await _answers(control)
 
 
 async def _answers(control: Probes) -> bool:

@@ -7,6 +7,7 @@ that are there, so a long measurement can be made in pieces.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from bench.peers.openvpn import OpenVpn
 from bench.peers.vpnrs import Vpnrs
 from bench.peers.wireguard_go import debian, todays
 from bench.peers.yardstick import Yardstick
+from bench.process import end_cleanly
 from bench.record import LATEST, Record
 from bench.table import as_table, clients_table, congestion_table, profile_table
 from bench.turns import ALWAYS, EVERYTHING, turn
@@ -29,13 +31,16 @@ from vpnrs_core.testkit.netns import unavailable
 
 # Turns that the page is written of; with fewer there is no spread to speak of.
 _ENOUGH = 3
+# What every part needs of the host besides `ip`, and the package that has it.
+_TOOLS = {"iperf3": "iperf3", "ping": "iputils-ping"}
 
 
 def main() -> int:
     """Exit code 0: every peer that could be measured here was, in every turn."""
     arguments = _arguments()
     console = Console(stderr=True)
-    if why := unavailable():
+    end_cleanly()
+    if why := _missing() or unavailable():
         console.print(f"bench: {why}")
         return 4
     try:
@@ -45,6 +50,12 @@ def main() -> int:
         console.print(f"bench: {error}")
         return 2
     return 0 if good else 1
+
+
+def _missing() -> str | None:
+    """Which tool is missing, None: none is."""
+    lacking = [package for tool, package in _TOOLS.items() if shutil.which(tool) is None]
+    return f"missing: {', '.join(lacking)}. `make bench` installs what it needs on Debian." if lacking else None
 
 
 def _table(arguments: argparse.Namespace, results: Record, console: Console) -> bool:
@@ -64,6 +75,10 @@ def _table(arguments: argparse.Namespace, results: Record, console: Console) -> 
 def _congestion(arguments: argparse.Namespace, results: Record, console: Console) -> bool:
     peers = [peer for peer in _peers(arguments, console) if peer.name in (RIVAL, QH3, AIOQUIC)]
     paths = [path for path in congestion.PATHS if not arguments.paths or any(word in path for word in arguments.paths)]
+    if not peers or not paths:
+        raise ValueError(
+            f"nothing to measure: choose of {RIVAL}, {QH3}, {AIOQUIC} and of {'; '.join(congestion.PATHS)}"
+        )
     if missing := set(congestion.CONTROLS) - set(congestion.controls()):
         console.print(f"this kernel has no {', '.join(missing)}: left out")
     section = _section(arguments, results, "congestion", peers)
@@ -79,9 +94,8 @@ def _clients(arguments: argparse.Namespace, results: Record, console: Console) -
     section.setdefault("rows", [])
     counts = arguments.clients or clients.COUNTS
     good = True
-    for engine in ("qh3", "aioquic"):
-        if _wanted(arguments, f"vpnrs, {engine}"):
-            good &= clients.measure(engine, counts, arguments.seconds, section, results.save, console.print)
+    for engine in _engines(arguments):
+        good &= clients.measure(engine, counts, arguments.seconds, section, results.save, console.print)
     _print(clients_table(section))
     return good
 
@@ -90,12 +104,19 @@ def _profile(arguments: argparse.Namespace, results: Record, console: Console) -
     if why := profile.unavailable():
         raise ValueError(why)
     section = _section(arguments, results, "profile", [])
-    for engine in ("qh3", "aioquic"):
-        if _wanted(arguments, f"vpnrs, {engine}"):
-            section.setdefault("shares", {})[engine] = profile.profile(Vpnrs(engine), arguments.seconds)
-            results.save()
+    for engine in _engines(arguments):
+        section.setdefault("shares", {})[engine] = profile.profile(Vpnrs(engine), arguments.seconds)
+        results.save()
     _print(profile_table(section))
     return True
+
+
+def _engines(arguments: argparse.Namespace) -> list[str]:
+    """Raises ValueError when none is asked for."""
+    found = [engine for engine in ("qh3", "aioquic") if _wanted(arguments, f"vpnrs, {engine}")]
+    if not found:
+        raise ValueError(f"nothing to measure: --only {' '.join(arguments.only)} is in no name of {QH3}, {AIOQUIC}")
+    return found
 
 
 def _wanted(arguments: argparse.Namespace, name: str) -> bool:
@@ -115,7 +136,7 @@ def _print(table: RenderableType) -> None:
 
 
 def _peers(arguments: argparse.Namespace, console: Console) -> list[Peer]:
-    """Those that are asked for and can be measured here."""
+    """Those that are asked for and can be measured here. Raises ValueError when there are none."""
     everyone: list[Peer] = [NoTunnel(), debian(), todays(), Vpnrs("qh3"), Vpnrs("aioquic")]
     if arguments.peers == "all":
         everyone.append(OpenVpn())
@@ -129,6 +150,9 @@ def _peers(arguments: argparse.Namespace, console: Console) -> list[Peer]:
             console.print(f"{peer.name} is left out: {why}")
         else:
             found.append(peer)
+    if not found:
+        names = "; ".join(peer.name for peer in everyone)
+        raise ValueError(f"nothing to measure: choose of {names} (openvpn with --peers all)")
     return found
 
 

@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from bench.process import end_cleanly
 from tests.attack.cases import WRONG, ask
 from tests.attack.field import SOURCES
 from tests.netns.stranger import Stranger
@@ -169,6 +170,7 @@ def main() -> int:
     if args.burn is not None:
         burn(args.burn, args.packets, args.port, args.seconds + 2.5)
         return 0
+    end_cleanly()
     with TunnelNet(clients=2) as net:
         for each in (net.server, net.client):
             each.configure({"quic": {"engine": args.engine}})

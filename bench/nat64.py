@@ -19,6 +19,7 @@ from bench.nat64_page import PLAIN, state_rows, target_rows, translator_rows, tu
 from bench.nat64_path import Stream, path, streams
 from bench.nat64_tayga import Tayga
 from bench.nat64_translator import ours, taygas
+from bench.process import end_cleanly
 from bench.record import LATEST, Record, about
 from vpnrs_core.testkit.netns import unavailable
 
@@ -36,6 +37,7 @@ def main() -> int:
     def show(title: str, rows: Iterable[Sequence[str]]) -> None:
         console.print(as_table(title, list(rows)))
 
+    end_cleanly()
     if why := unavailable():
         told.print(f"bench: {why}")
         return 4

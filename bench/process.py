@@ -1,8 +1,11 @@
-"""What processes used: CPU time and resident memory, from /proc; and what others used of the machine meanwhile."""
+"""What processes used: CPU time and resident memory, from /proc; what others used of the machine meanwhile; and how a
+measurement's own process ends."""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -55,3 +58,17 @@ def others_percent(before: Moment, after: Moment) -> float:
     """The part of the machine that processes of others used meanwhile: what a measurement was disturbed by."""
     busy = (after.busy - before.busy) - (after.own - before.own)
     return 100 * max(0.0, busy) / max(after.total - before.total, 1e-9)
+
+
+def end_cleanly() -> None:
+    """From now on SIGTERM and SIGHUP end this process as SIGINT does: what it has made is removed on the way. What is
+    ignored (nohup) stays so, and a second one does not disturb the end."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _: object) -> None:
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 
 from bench.handshakes import Opener
+from bench.process import end_cleanly
 from vpnrs_core.config.load import load
 from vpnrs_core.config.models import ClientConfig
 from vpnrs_core.engine.backoff import Backoff, BackoffRules
@@ -73,6 +74,7 @@ def main() -> int:
     parser.add_argument("--one-source", action="store_true", help="all of them behind one address")
     parser.add_argument("--share", type=float, default=0.2, help="[quic] unauthenticated_cpu")
     args = parser.parse_args()
+    end_cleanly()
     with TunnelNet() as net:
         plugins: dict[str, dict[str, int]] = {"ratelimit": {}, **({"qh3": {}} if args.engine == "qh3" else {})}
         session = {"max_sessions_per_principal": args.clients}

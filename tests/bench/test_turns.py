@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+import bench.__main__
 from bench import measure
 from bench.peers import Tunnel
 from bench.peers.none import NoTunnel
@@ -91,3 +96,56 @@ def test_vpnrs_tells_what_it_drops_and_opens_sessions():
 
 def test_every_part_can_be_named():
     assert set(measure.PARTS) < set(EVERYTHING)
+
+
+HELD = """
+import time
+from bench.process import end_cleanly
+from bench.topology import path
+end_cleanly()
+with path() as ends:
+    print(ends.client.name, ends.server.name, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_measurement_that_is_ended_leaves_nothing(number):
+    """`timeout make bench`, a terminal that is closed, a build that is cancelled."""
+    with subprocess.Popen([sys.executable, "-c", HELD], stdout=subprocess.PIPE, text=True) as process:
+        names = process.stdout.readline().split()
+        assert len(names) == 2
+        assert all(Path("/run/netns", name).exists() for name in names)
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+    assert not any(Path("/run/netns", name).exists() for name in names)
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["--only", "wireguard-og"], "nothing to measure: choose of no tunnel; "),
+        (["congestion", "--paths", "moon"], "nothing to measure: choose of wireguard-go"),
+        (["clients", "--only", "no tunnel"], "nothing to measure: --only no tunnel is in no name of vpnrs"),
+        (["profile", "--only", "openvpn"], "nothing to measure: --only openvpn is in no name of vpnrs"),
+    ],
+)
+def test_a_name_that_nobody_has_is_an_error_and_touches_no_results(monkeypatch, tmp_path, capsys, arguments, wanted):
+    ended = []
+    monkeypatch.setattr(bench.__main__, "end_cleanly", lambda: ended.append(True))
+    monkeypatch.setattr(bench.profile, "unavailable", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments, "--json", str(tmp_path / "kept.json")])
+    assert bench.__main__.main() == 2
+    assert wanted in " ".join(capsys.readouterr().err.split())
+    assert ended == [True]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_tool_is_named_before_anything_is_measured(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(bench.__main__, "end_cleanly", lambda: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["bench", "--json", str(tmp_path / "kept.json")])
+    assert bench.__main__.main() == 4
+    assert "missing: iperf3, iputils-ping. `make bench` installs" in " ".join(capsys.readouterr().err.split())

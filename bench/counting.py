@@ -55,7 +55,7 @@ def counting() -> float:
         "self": SimpleNamespace(counters=counters, moved=counters, payloads_received=0, payloads_sent=0),
         "counters": counters, "packet": packet, "header": packet.header, "frames": [packet.frame], "_VNET": 10,
         "total": len(packet.frame), "written": 1, "sent": packet.ip_bytes, "data": bytes(64_000), "segment": 1400,
-        "packets": [b""] * SEGMENTS, "payloads": [b""] * SEGMENTS, "taken": SEGMENTS,
+        "size": packet.ip_bytes, "packets": [b""] * SEGMENTS, "payloads": [b""] * SEGMENTS, "taken": SEGMENTS,
     }  # fmt: skip
     found = [text for room in ROOMS for _, text in statements(room)]
     program = f"def count({', '.join(around)}):\n" + "".join(f"    {text}\n" for text in found)

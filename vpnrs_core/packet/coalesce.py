@@ -1,11 +1,9 @@
 """In-order packets of a flow joined into super-packets, so that the kernel gets few large writes.
 
-Whoever segments a super-packet again gets exactly the packets that were joined, but for identifications that mean
-nothing: those of IPv4 packets that may not be fragmented (RFC 6864 section 4), of which many hosts write all as zero.
-That decides what may be joined: the kernel computes all checksums anew, so a wrong one would come out right. Only
-packets whose checksums verify are joined; the others stay alone, as wrong as they were. Packets whose checksums are
-partial join without a sum being computed: their pseudo-header sums, apart from the lengths in them, have to be the
-same.
+Whoever segments a super-packet again gets exactly the packets that were joined. That decides what may be joined: the
+kernel computes all checksums anew, so a wrong one would come out right. Only packets whose checksums verify are
+joined; the others stay alone, as wrong as they were. Packets whose checksums are partial join without a sum being
+computed: their pseudo-header sums, apart from the lengths in them, have to be the same.
 """
 
 from __future__ import annotations
@@ -35,9 +33,6 @@ MAX_LENGTH = 65535
 MAX_UDP_JOINED = 64
 MAX_TCP_JOINED = 256
 
-# In the first byte of IPv4's fragment field.
-DONT_FRAGMENT = 0x40
-
 # Flags that may differ inside a run. SYN, RST and URG mark packets that stand alone.
 _VARIABLE = FIN | PSH | CWR
 _ACK, _ECE = 0x10, 0x40
@@ -51,10 +46,9 @@ _IPV6 = Struct(f"!{VNET_LENGTH}x4s2x2s")
 _TCP = Struct("!4xI5sB2sH2s")
 _UDP = Struct("!4xHH")
 
-# What joining compares of a packet: the bytes that are equal in all of a run, the IPv4 identification (None: it means
-# nothing, or there is none), the TCP sequence (UDP: 0), the flags that may differ, and the sum of the IPv4 header's
-# varying fields.
-_Piece = tuple[tuple[bytes | int, ...], int | None, int, int, int]
+# What joining compares of a packet: the bytes that are equal in all of a run, the IPv4 identification (IPv6: 0), the
+# TCP sequence (UDP: 0), the flags that may differ, and the sum of the IPv4 header's varying fields.
+_Piece = tuple[tuple[bytes | int, ...], int, int, int, int]
 
 
 class _Run:
@@ -94,7 +88,7 @@ class _Run:
 
     def _advance(self, header: Header, payload: int) -> None:
         """What the next segment must have. FIN, PSH and a shorter payload end the run."""
-        if self.number is not None:
+        if header.version == 4:
             self.number = self.number + 1 & 0xFFFF
         if header.protocol == TCP:
             self.sequence = self.sequence + payload & 0xFFFFFFFF
@@ -172,15 +166,14 @@ def _piece(frame: bytes, header: Header, payload: int) -> _Piece | None:
 
     A checksum may be valid and still not what the kernel writes (UDP without one; zero as 0xFFFF in TCP and IPv4)."""
     same: tuple[bytes | int, ...]
-    number, ip_sum = None, 0
+    number = ip_sum = 0
     if header.version == 4:
         at = VNET_LENGTH + 20
-        first, length, identification, rest, check = _IPV4.unpack_from(frame)
+        first, length, number, rest, check = _IPV4.unpack_from(frame)
         if check == 0xFFFF:
             return None
         same = (first, rest)
-        number = None if frame[VNET_LENGTH + 6] & DONT_FRAGMENT else identification
-        ip_sum = (length + identification + check) % 65535
+        ip_sum = (length + number + check) % 65535
     else:
         at = VNET_LENGTH + 40
         same = _IPV6.unpack_from(frame)

@@ -18,7 +18,7 @@ from struct import Struct
 from typing import Any
 
 from vpnrs_core.packet.checksum import ones_sum
-from vpnrs_core.packet.coalesce import DONT_FRAGMENT, MAX_LENGTH, MAX_UDP_JOINED, super_frame
+from vpnrs_core.packet.coalesce import MAX_LENGTH, MAX_UDP_JOINED, super_frame
 from vpnrs_core.packet.header import UDP, BadPacket, examine
 from vpnrs_core.packet.vnet import CSUM_OFFSET, NEEDS_CSUM, VNET, VNET_LENGTH
 
@@ -32,6 +32,7 @@ _front = itemgetter(slice(0, VNET_LENGTH + 4))
 _v4_flow = itemgetter(slice(VNET_LENGTH + 12, VNET_LENGTH + 28))
 _v6_flow = itemgetter(slice(VNET_LENGTH + 8, VNET_LENGTH + 48))
 _UDP_HEADER = 8
+_DONT_FRAGMENT = 0x40
 
 
 def gather(frames: Sequence[bytes]) -> Sequence[bytes]:
@@ -86,7 +87,7 @@ def _gather(run: list[bytes]) -> list[bytes]:
         return run
     if header.version == 4:
         numbers, between, sums, payloads = _columns(_v4_splitter(payload, len(run))(b"".join(run)), 4)
-        atomic = bool(first[VNET_LENGTH + 6] & DONT_FRAGMENT)
+        atomic = bool(first[VNET_LENGTH + 6] & _DONT_FRAGMENT)
         if not _sound(numbers, sums, atomic) or ones_sum(first[VNET_LENGTH : VNET_LENGTH + 20]):
             return run
     else:

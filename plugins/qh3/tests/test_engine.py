@@ -4,7 +4,7 @@ import random
 
 import pytest
 from aioquic.tls import Epoch
-from vpnrs_qh3 import connection
+from vpnrs_qh3 import keys
 from vpnrs_qh3.engine import Qh3Engine
 
 from vpnrs_core.quic.aioquic_engine import AioquicEngine
@@ -169,8 +169,8 @@ def test_a_peer_that_speaks_broken_tls_is_told_so():
 @pytest.mark.parametrize("pair", ["qh3-qh3", "qh3-aioquic", "aioquic-qh3", "public-aioquic"])
 def test_keys_are_updated_and_nothing_is_lost_by_it(monkeypatch, pair):
     """qh3 would go on with one key for ever, beyond what the cipher allows."""
-    monkeypatch.setattr(connection, "_PACKETS_A_KEY", 300)
-    monkeypatch.setattr(connection, "_ASK_AGAIN", 10)
+    monkeypatch.setattr(keys, "_PACKETS_A_KEY", 300)
+    monkeypatch.setattr(keys, "_ASK_AGAIN", 10)
     wire = Wire(*(ENGINES[side]() for side in pair.split("-"))).established()
     sides = (wire.client, wire.server)
     sent, phases = 0, set()

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from qh3.quic import events as qh3
@@ -16,17 +14,15 @@ from qh3.quic.connection import QuicConnectionError
 
 from vpnrs_core.interfaces.common import Seconds
 from vpnrs_core.interfaces.engine import (
-    ConnectionIdIssued,
-    ConnectionIdRetired,
     EngineEvent,
     HandshakeDone,
     QuicSettings,
     SocketAddress,
-    StreamData,
-    StreamReset,
 )
 from vpnrs_qh3.first_flight import FirstFlight
-from vpnrs_qh3.native import NativeEvents, ended
+from vpnrs_qh3.keys import KeyLife
+from vpnrs_qh3.native import NativeEvents, ended, told
+from vpnrs_qh3.packets import by_address, plain
 from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Uncertain
 
 log = logging.getLogger("vpnrs.quic")
@@ -53,15 +49,9 @@ _MOST_BEYOND = 128 << 10
 _ROOM_FOR_MORE = 65_000
 # Seconds without a packet after which a core that raises is given up.
 _LONGEST_STUCK = 5.0
-# Packets under one key: half of what AES-GCM allows at most (RFC 9001 section 6.6), which takes a minute at a gigabit;
-# qh3 itself would go on for ever. An update that is refused is asked for again so many packets later.
-_PACKETS_A_KEY = 1 << 22
-_ASK_AGAIN = 1 << 10
 # qh3's pacing deadlines are microseconds away. They bear on stream bytes only, also on lost ones, of which nobody is
 # told: looking later than this delays them by seconds.
 _TIMER_GRANULARITY = 0.001
-
-_data, _address = itemgetter(0), itemgetter(1)
 
 
 class Qh3Connection:
@@ -88,7 +78,7 @@ class Qh3Connection:
         self._closed = False
         self._oversized = 0
         self._packets = 0
-        self._update_at = _PACKETS_A_KEY
+        self._keys = KeyLife(connection)
         self._pings = 0
         self._rtt: Seconds = 0.0
         self._now: Seconds = 0.0
@@ -113,10 +103,10 @@ class Qh3Connection:
 
     def connect(self, address: SocketAddress, now: Seconds) -> None:
         self._address = address
-        self._connection.connect(_plain(address), now)
+        self._connection.connect(plain(address), now)
 
     def receive(self, data: bytes, segment: int, address: SocketAddress, now: Seconds) -> None:
-        address = _plain(address)
+        address = plain(address)
         core = self._core
         if core is None:
             if self._first_flight is not None:
@@ -154,24 +144,18 @@ class Qh3Connection:
         return found
 
     def _take(self, event: Any, found: list[EngineEvent]) -> None:
-        """An event as qh3's own wrapper reports it, during the handshake, or always without the direct way."""
+        """An event of qh3's own wrapper, during the handshake, or always without the direct way."""
         match event:
             case qh3.DatagramFrameReceived(data=data):
                 self._received.append(data)
-            case qh3.StreamDataReceived(data=data, end_stream=end, stream_id=stream):
-                found.append(StreamData(stream, data, end))
-            case qh3.StreamReset(error_code=code, stream_id=stream):
-                found.append(StreamReset(stream, code))
-            case qh3.ConnectionIdIssued(connection_id=connection_id):
-                found.append(ConnectionIdIssued(connection_id))
-            case qh3.ConnectionIdRetired(connection_id=connection_id):
-                found.append(ConnectionIdRetired(connection_id))
             case qh3.ConnectionTerminated() if not self._closed:
                 self._closed = True
                 found.append(ended(event))
             case qh3.HandshakeCompleted(alpn_protocol=alpn):
                 self._established(alpn or "")
                 found.append(HandshakeDone(alpn or ""))
+            case _:
+                found += told(event)
 
     def _established(self, alpn: str) -> None:
         self._alpn = alpn
@@ -221,10 +205,10 @@ class Qh3Connection:
         """The packets, counted, as the driver takes them."""
         if not packets:
             return []
-        found = _by_address(packets)
+        found = by_address(packets)
         self._packets += len(packets)
-        if self._packets >= self._update_at:
-            self._update_key()
+        if self._packets >= self._keys.update_at:
+            self._keys.update(self._packets)
         self._uncertain.sent(len(packets), sum([sum(map(len, datas)) for datas, _ in found]))
         return found
 
@@ -276,7 +260,7 @@ class Qh3Connection:
                 again = self._first_flight.again()
                 self._first_flight.sent(packets, now)
                 packets += again
-            return _by_address(packets)
+            return by_address(packets)
         try:
             packets += c.datagrams_to_send(now)
             if self._waiting:
@@ -289,19 +273,9 @@ class Qh3Connection:
         if packets:
             self._address = packets[-1][1]
             self._packets += len(packets)
-            if self._packets >= self._update_at:
-                self._update_key()
-        return _by_address(packets)
-
-    def _update_key(self) -> None:
-        """From the next packet on. Refused while the peer has not answered the last one."""
-        try:
-            self._connection.request_key_update()
-        except (QuicConnectionError, ValueError, AssertionError) as error:
-            log.debug("updating the key: %s", error)
-            self._update_at = self._packets + _ASK_AGAIN
-        else:
-            self._update_at = self._packets + _PACKETS_A_KEY
+            if self._packets >= self._keys.update_at:
+                self._keys.update(self._packets)
+        return by_address(packets)
 
     def timer(self) -> Seconds | None:
         core = self._core
@@ -477,19 +451,3 @@ class Qh3Connection:
     def close(self, code: int, reason: str) -> None:
         short = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
         self._connection.close(error_code=code, reason_phrase=short)
-
-
-def _by_address(packets: list[Any]) -> list[tuple[list[bytes], SocketAddress]]:
-    """What qh3 built, tuples of packet, address and more, as the driver takes it. Nearly always for one address."""
-    if not packets:
-        return []
-    address = packets[0][1]
-    if list(map(_address, packets)).count(address) == len(packets):
-        return [(list(map(_data, packets)), address)]
-    return [(list(map(_data, run)), address) for address, run in groupby(packets, _address)]
-
-
-def _plain(address: SocketAddress) -> SocketAddress:
-    """Without the interface's name, which qh3 does not take: the scope is the fourth number."""
-    host = address[0]
-    return (host.partition("%")[0], *address[1:]) if "%" in host else address

@@ -1,4 +1,4 @@
-"""The events of qh3's native core, for a connection whose core is driven directly."""
+"""The events of qh3's native core, for a connection whose core is driven directly, and those of its own wrapper."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any
 
+from qh3.quic import events
 from qh3.quic.events import ConnectionTerminated
 from qh3.quic.tls_bridge import QuicTlsBridgeError
 from qh3.tls import Epoch
@@ -51,19 +52,19 @@ class NativeEvents:
     def drain(self, datagrams: list[bytes], found: list[EngineEvent]) -> None:
         """Append what came: contents of DATAGRAM frames, and everything else."""
         following = self._connection._core.next_event
-        while events := list(iter(following, None)):
+        while came := list(iter(following, None)):
             # Without a loop of Python's where there is nothing else.
-            if list(map(_kind, events)).count(DATAGRAM) == len(events):
-                datagrams.extend(map(_content, events))
+            if list(map(_kind, came)).count(DATAGRAM) == len(came):
+                datagrams.extend(map(_content, came))
                 return
-            for event in events:
+            for event in came:
                 if event[0] == DATAGRAM:
                     datagrams.append(event[1])
                     continue
                 handle = self.kinds.get(event[0])
-                told = handle(event) if handle is not None else None
-                if told is not None:
-                    found.append(told)
+                heard = handle(event) if handle is not None else None
+                if heard is not None:
+                    found.append(heard)
 
     def _crypto_data(self, event: tuple[Any, ...]) -> None:
         """TLS messages after the handshake."""
@@ -99,6 +100,20 @@ def ended(end: ConnectionTerminated) -> Closed:
     if end.frame_type is None:
         return Closed(end.error_code, end.reason_phrase)
     return Closed(end.error_code, f"QUIC error 0x{end.error_code:x}: {end.reason_phrase or 'no reason given'}")
+
+
+def told(event: Any) -> list[EngineEvent]:
+    """What the driver hears of an event as qh3's own wrapper reports it: of streams and connection ids."""
+    match event:
+        case events.StreamDataReceived(data=data, end_stream=end, stream_id=stream):
+            return [StreamData(stream, data, end)]
+        case events.StreamReset(error_code=code, stream_id=stream):
+            return [StreamReset(stream, code)]
+        case events.ConnectionIdIssued(connection_id=connection_id):
+            return [ConnectionIdIssued(connection_id)]
+        case events.ConnectionIdRetired(connection_id=connection_id):
+            return [ConnectionIdRetired(connection_id)]
+    return []
 
 
 def _nothing(event: tuple[Any, ...]) -> None: ...

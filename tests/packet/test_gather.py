@@ -115,14 +115,33 @@ def test_identifications_that_count_are_no_hindrance_where_they_matter() -> None
     assert segment(Packet(one)) == [ip for frame in frames for ip in segment(Packet(frame))]
 
 
+def with_fields(frame: bytes, fields: bytes, check: bytes | None = None) -> bytes:
+    """With another identification and fragment field, and the header checksum that goes with them, or `check`."""
+    head = frame[10:14] + fields + frame[18:20] + frame[22:30]
+    if check is None:
+        check = (0xFFFF - (ones_sum(head) or 0xFFFF)).to_bytes(2, "big")
+    return frame[:10] + head[:10] + check + head[10:] + frame[30:]
+
+
 @pytest.mark.parametrize("field", [0x8000, 0x2000, 0x0001, 0x6000, 0x4001], ids=hex)
 def test_fragments_are_not_gathered(field: int) -> None:
     """Nor is what has the reserved bit."""
+    frames = [with_fields(frame, bytes(2) + field.to_bytes(2, "big")) for frame in datagrams(FOUR, FEW, 64)]
+    assert gather(frames) == frames
+
+
+def test_an_ip_checksum_that_a_kernel_would_write_as_zero_is_left_alone() -> None:
     frames = []
     for frame in datagrams(FOUR, FEW, 64):
-        head = frame[10:16] + field.to_bytes(2, "big") + frame[18:20] + frame[22:30]
-        check = 0xFFFF - (ones_sum(head) or 0xFFFF)
-        frames.append(frame[:10] + head[:10] + check.to_bytes(2, "big") + head[10:] + frame[30:])
+        # The identification that makes all other words of the header sum up to 0xFFFF.
+        rest = 65535 - ones_sum(frame[10:14] + b"\0\0\x40\0" + frame[18:20] + frame[22:30])
+        frames.append(with_fields(frame, rest.to_bytes(2, "big") + b"\x40\0", b"\xff\xff"))
+    assert gather(frames) == frames
+
+
+@both
+def test_datagrams_without_payload_are_left_alone(addresses: tuple[str, str]) -> None:
+    frames = datagrams(addresses, FEW, 0)
     assert gather(frames) == frames
 
 

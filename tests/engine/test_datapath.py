@@ -1,6 +1,7 @@
 """The turn of the loop: what is read in it, and what leaves in it."""
 
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import pytest
 
@@ -161,6 +162,15 @@ async def test_a_tcp_super_packet_that_fits_no_more_goes_in_smaller_segments_and
     assert max(map(len, lane.sent)) == 1301
     header = whole.header_length
     assert b"".join(payload[1 + header :] for payload in lane.sent) == whole.data[header:]
+    assert peer.drops.nonzero() == {}
+
+
+async def test_while_a_path_is_searched_tcp_goes_in_smaller_segments_and_nobody_is_told(server, narrow):
+    """A kernel would keep to what the search passes by for ten minutes."""
+    peer, link, lane = narrow
+    link.prober = SimpleNamespace(judged=False)
+    assert server.egress(super_tcp(HOST, "10.77.0.4", bytes(10_000), 1340)) == []
+    assert max(map(len, lane.sent)) == 1301
     assert peer.drops.nonzero() == {}
 
 

@@ -58,7 +58,13 @@ def test_a_lost_first_flight_does_not_keep_packets_small():
 
 def test_a_first_flight_that_is_lost_twice_becomes_smaller():
     """The path may be narrow."""
-    assert losing(2).established().client.engine.largest_payload == 1200
+    wire = losing(2).established()
+    engine = wire.client.engine
+    assert (engine.payload, engine.largest_payload) == (1200, 1200)
+    datagram = bytes(engine.max_datagram())
+    assert wire.send(wire.client, [datagram]) == 1
+    wire.run(0.1)
+    assert wire.server.datagrams == [datagram]
 
 
 def flood(joined, seconds, most=40):

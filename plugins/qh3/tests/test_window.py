@@ -2,7 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vpnrs_qh3.window import Breath, Uncertain
+from vpnrs_qh3.window import LONGEST_REST, PATIENCE, Breath, Rest, Uncertain
 
 
 @settings(max_examples=100, deadline=None)
@@ -40,3 +40,24 @@ def test_after_stream_bytes_a_breath_is_due_as_soon_as_their_loss_can_be_known()
     assert breath.due(0.05, 10.13)
     breath.taken(10.13)
     assert not breath.due(0.05, 10.2)
+
+
+def test_a_rest_ends_when_nothing_is_on_its_way() -> None:
+    rest = Rest()
+    assert not rest.due(None, 100.0)
+    assert not rest.due(100.1 + PATIENCE, 100.0 + PATIENCE)
+    assert rest.due(100.8, 100.01 + PATIENCE), "acknowledgements are awaited, and have been for long"
+    assert rest.due(100.9, 100.02 + PATIENCE)
+    assert not rest.due(130.0, 100.6), "what is left is the idle timeout"
+    assert not rest.due(100.8, 100.7), "the next one is later"
+    assert rest.due(101.2, 100.61 + PATIENCE)
+
+
+def test_no_rest_is_longer_than_its_bound() -> None:
+    rest = Rest()
+    rest.due(None, 100.0)
+    begin = 100.01 + PATIENCE
+    assert rest.due(begin + 0.1, begin)
+    assert rest.due(begin + 0.1, begin + LONGEST_REST)
+    assert not rest.due(begin + 2, begin + 0.01 + LONGEST_REST)
+    assert not rest.due(begin + 2, begin + LONGEST_REST + PATIENCE)

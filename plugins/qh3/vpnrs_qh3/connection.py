@@ -23,7 +23,7 @@ from vpnrs_qh3.first_flight import FirstFlight
 from vpnrs_qh3.keys import KeyLife
 from vpnrs_qh3.native import NativeEvents, ended, told
 from vpnrs_qh3.packets import by_address, plain
-from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Uncertain
+from vpnrs_qh3.window import MOST_UNCERTAIN, Breath, Rest, Uncertain
 
 log = logging.getLogger("vpnrs.quic")
 
@@ -85,6 +85,7 @@ class Qh3Connection:
         self._first_flight = FirstFlight() if direct and settings.is_client else None
         self._uncertain = Uncertain()
         self._breath = Breath()
+        self._rest = Rest()
         self._stream_waits = False
         self._stuck_since: Seconds | None = None
         self._stirred = False  # the core has heard of something that may have changed the path
@@ -308,7 +309,9 @@ class Qh3Connection:
             return 0
         core = self._core
         if core is None:
-            return 0 if self._connection.get_send_buffer_size() else _MOST_BEYOND - self._waiting_cost
+            if self._connection.get_send_buffer_size() or self._rest.due(self._connection.get_timer(), now):
+                return 0
+            return _MOST_BEYOND - self._waiting_cost
         if core.get_send_buffer_size() or self._backlog:
             return 0
         in_flight = core.bytes_in_flight

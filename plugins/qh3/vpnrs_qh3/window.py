@@ -13,6 +13,8 @@ MOST_UNCERTAIN = 30_000
 PATIENCE, PATIENCE_TRIPS = 0.5, 8
 # The same after stream bytes have left, which may have been lost.
 STREAM_PATIENCE, STREAM_PATIENCE_TRIPS = 0.02, 2
+# Seconds: a timer further away than this waits for no acknowledgement, and no pause is longer.
+LONGEST_REST = 1.0
 
 
 class Uncertain:
@@ -58,3 +60,20 @@ class Breath:
         # What left before could not yet be known as lost at that time.
         doubt = self._stream_at + STREAM_PATIENCE + STREAM_PATIENCE_TRIPS * rtt
         return self._at < doubt <= now
+
+
+class Rest:
+    """The same for who sees neither window nor flight, as by qh3's public calls: from time to time datagrams wait until
+    nothing is on its way, which its timers tell."""
+
+    def __init__(self) -> None:
+        self._begin = 0.0  # when datagrams began to leave, or, in a rest, to wait
+        self._resting = False
+
+    def due(self, timer: Seconds | None, now: Seconds) -> bool:
+        """`timer`: when the connection wants to be looked at next."""
+        over = timer is None or timer - now > LONGEST_REST
+        if over or now - self._begin > (LONGEST_REST if self._resting else PATIENCE):
+            self._begin = now
+            self._resting = not (over or self._resting)
+        return self._resting

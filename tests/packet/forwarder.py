@@ -1,5 +1,5 @@
 """Runs inside a namespace: writes frames to a TUN that takes super-packets, and tells what the kernel forwards to a
-second TUN without any offload.
+second TUN without any offload. A packet socket on that one has to have seen the same.
 
     stdin   {"frame": hex, "expect": packets}  a line
     stdout  [hex, …]                           a line: the packets that came out, in order
@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ import pytun
 TUNSETOFFLOAD = 0x400454D0
 CSUM, TSO4, TSO6, TSO_ECN, USO4, USO6 = 1, 2, 4, 8, 0x20, 0x40
 DEADLINE_MS = 3000
+ETH_P_ALL, PACKET_OUTGOING, SO_RCVBUFFORCE = 3, 4, 33
 
 
 def tun(name: str, flags: int, mtu: int) -> pytun.TunTapDevice:
@@ -29,6 +31,31 @@ def tun(name: str, flags: int, mtu: int) -> pytun.TunTapDevice:
     ):
         subprocess.run(["ip", *command.split()], check=True)
     return device
+
+
+def listen(device: str) -> socket.socket:
+    """A packet socket that sees what leaves by the device."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+    sock.bind((device, ETH_P_ALL))
+    sock.setblocking(False)
+    return sock
+
+
+def seen(sock: socket.socket) -> list[str]:
+    packets: list[str] = []
+    while True:
+        try:
+            packet, (_, _, kind, *_) = sock.recvfrom(70000)
+        except BlockingIOError:
+            return packets
+        if kind == PACKET_OUTGOING and not report(packet):
+            packets.append(packet.hex())
+
+
+def report(packet: bytes) -> bool:
+    """The kernel's own multicast listener reports."""
+    return packet[0] >> 4 == 6 and packet[24] == 0xFF
 
 
 def main() -> None:
@@ -45,6 +72,7 @@ def main() -> None:
     for command in routes:
         subprocess.run(["ip", *command.split()], check=True)
     os.set_blocking(sink.fileno(), False)
+    watched = listen("out0")
     ready = select.poll()
     ready.register(sink.fileno(), select.POLLIN)
     print("[]", flush=True)
@@ -58,8 +86,10 @@ def main() -> None:
             if not ready.poll(DEADLINE_MS if waiting else 0):
                 break
             packet = os.read(sink.fileno(), 70000)
-            if packet[0] >> 4 == 4 or packet[24] != 0xFF:  # the kernel's own multicast listener reports aside
+            if not report(packet):
                 packets.append(packet.hex())
+        if seen(watched) != packets:
+            raise SystemExit("the packet socket saw other packets than the TUN gave")
         print(json.dumps(packets), flush=True)
 
 

@@ -158,6 +158,21 @@ def test_who_acknowledges_a_stream_of_packets_may_still_send_small_ones(fast, wi
     assert joined.server.engine.room(joined.now) > 8 * 1100
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_move_to_a_narrower_path_is_followed(fast, wire):
+    """Packets that test a new path are no larger than they must be: at the old path's size they would be lost there."""
+    joined = wire(fast=(fast, fast), payload=1472).established()
+    moved = ("192.0.2.9", 5001)
+    joined.client.address, joined.largest = moved, 1300
+    joined.client.engine.ping()
+    joined.run(1.0)
+    assert joined.server.engine.peer_address == moved
+    assert joined.server.engine._connection._network_paths[0].is_validated
+    joined.send(joined.server, [b"hello"])
+    joined.run(0.1)
+    assert joined.client.datagrams == [b"hello"]
+
+
 def test_a_first_packet_that_leaves_out_a_lot_is_refused(wire):
     joined = wire()
     sender = next(iter(joined.client.engine._connection._crypto_streams.values())).sender

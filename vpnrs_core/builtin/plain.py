@@ -29,7 +29,7 @@ class _Plain:
         for payload in payloads:
             packet = Packet.of(payload[skip:])
             try:
-                _ = packet.header
+                packet.examine()
             except BadPacket:
                 drop("malformed")
             else:

@@ -37,6 +37,7 @@ from vpnrs_core.quic.standing import StandingQueue
 logging.getLogger("quic").setLevel(logging.ERROR)
 
 _HANDLERS = "_QuicConnection__frame_handlers"
+_SMALLEST = 1200
 _TAG = 16
 _PACKET_NUMBER = 2
 # A capsule of 16 KiB and a lane of 64 KiB super-packets fit; it grows with use.
@@ -239,7 +240,8 @@ class AioquicConnection:
     def _build(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
         c = self._connection
         # Acknowledgements, control frames and streams first.
-        packets = _by_address(c.datagrams_to_send(now=now))
+        packets = self._build_test_of_path(now) if self._tests_path() else []
+        packets += _by_address(c.datagrams_to_send(now=now))
         if self._grows:  # behind the last packets of the handshake, which are padded to the full size
             self._grows = False
             self.use_payload(self._start, settled=False)
@@ -260,6 +262,21 @@ class AioquicConnection:
         else:
             c._datagrams_pending.extend(waiting)
             packets += _by_address(c.datagrams_to_send(now=now))
+        return packets
+
+    def _tests_path(self) -> bool:
+        """A new path is to be asked whether it is one, or its other end is to be answered."""
+        path = self._connection._network_paths[0]
+        asks = not (path.is_validated or path.local_challenge_sent)
+        return self._alpn is not None and bool(path.remote_challenges or asks)
+
+    def _build_test_of_path(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
+        """aioquic pads these packets to the largest size in use, which is the old path's. RFC 9000 section 8.2.1 asks
+        for 1200 bytes: a narrower path must not look like none."""
+        c = self._connection
+        usual, c._max_datagram_size = c._max_datagram_size, _SMALLEST
+        packets = _by_address(c.datagrams_to_send(now=now))
+        c._max_datagram_size = usual
         return packets
 
     def _build_probes(self, now: Seconds) -> list[tuple[list[bytes], SocketAddress]]:
@@ -352,7 +369,7 @@ class AioquicConnection:
         return taken
 
     def limit_payload(self, size: int) -> None:
-        self._start = min(self._start, max(1200, size))
+        self._start = min(self._start, max(_SMALLEST, size))
         self.use_payload(min(self.payload, size), settled=False)
 
     @property
@@ -365,12 +382,12 @@ class AioquicConnection:
         return self._most
 
     def use_payload(self, size: int, *, settled: bool) -> None:
-        self._connection._max_datagram_size = size = max(1200, min(size, self._most))
+        self._connection._max_datagram_size = size = max(_SMALLEST, min(size, self._most))
         self._pacer.resize(size)
 
     def probe(self, head: bytes, size: int) -> None:
         if self._alpn is not None and not self._closed:
-            self._probes.append((head, max(1200, min(size, self._most))))
+            self._probes.append((head, max(_SMALLEST, min(size, self._most))))
 
     # Streams
 

@@ -45,6 +45,7 @@ REQUIRED = (
     "_loss._pacer.update_rate",
 )
 REQUIRED_STREAM = ("sender._pending",)
+REQUIRED_PATH = ("addr", "bytes_received", "bytes_sent", "is_validated", "local_challenge_sent", "remote_challenges")
 # Without these it works at half the speed: datagrams go through aioquic's own packet builder and parser.
 FAST = (
     "_ack_delay",
@@ -101,7 +102,11 @@ def fast_path_works() -> bool:
     connection: Any = QuicConnection(configuration=QuicConfiguration(is_client=True, alpn_protocols=["probe"]))
     connection.connect(("192.0.2.1", 1), now=0.0)
     connection.send_stream_data(0, b"")
-    lacking = _lacks(connection, REQUIRED) or _lacks(connection._streams.get(0), REQUIRED_STREAM)
+    lacking = (
+        _lacks(connection, REQUIRED)
+        or _lacks(connection._streams.get(0), REQUIRED_STREAM)
+        or _lacks(connection._network_paths[0], REQUIRED_PATH)
+    )
     if lacking:
         raise PluginError(
             f"aioquic {version('aioquic')} is not one that this version of vpnrs knows: {', '.join(lacking)} is "

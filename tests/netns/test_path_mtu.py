@@ -107,6 +107,9 @@ def test_a_black_hole_stops_no_transfer_and_is_left_again(routed):
 
     def change():
         try:
+            # One after the other: with smaller packets by the other's finding, an end need not notice its own.
+            swallow(net, up=1391)
+            until_searched(net, net.client, 1391)
             swallow(net, up=1391, down=1360)
             until(net.server, found)
             until(net.client, found)

@@ -22,7 +22,7 @@ async def test_a_tap_that_raises_ends_and_the_packets_go_on(tmp_path: Path) -> N
         (session,) = pair.server.sessions()
         context: Any = pair.server._context("kit_anyone")
         end = context.tap(session.id, fail)
-        packets = [udp(pair.addresses[0], f"198.51.100.{number}", b"") for number in range(5)]
+        packets = [udp(pair.addresses[0], "198.51.100.7", bytes([number])) for number in range(5)]
         assert await pair.up(*packets) == packets
         assert seen == [("link", Direction.INGRESS)]
         failed = await pair.server.until(PluginFailed, lambda event: event.plugin == "kit_anyone")

@@ -12,7 +12,7 @@ from typing import ClassVar
 from vpnrs_core.packet.checks import check_partial_checksum, check_super_packet, check_udp_length
 from vpnrs_core.packet.coalesce import coalesce
 from vpnrs_core.packet.cut import split_evenly
-from vpnrs_core.packet.header import UDP, BadPacket, examine
+from vpnrs_core.packet.header import BadPacket, examine
 from vpnrs_core.packet.kinds import kind_of, within
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.vnet import MAX_TCP_SEGMENTS, NEEDS_CSUM, PLAIN_VNET, VNET, VNET_LENGTH, normalise
@@ -68,8 +68,7 @@ class _Offload:
             if not self._whole:
                 raise BadPacket("super-packet on a datagram lane")
             check_super_packet(header, flags, gso_type, gso_size, start, offset)
-            if header.protocol == UDP:
-                check_udp_length(payload, VNET_LENGTH, header)
+            check_udp_length(payload, VNET_LENGTH, header)
             if header.payload_length > gso_size * MAX_TCP_SEGMENTS:
                 raise BadPacket("too many segments")
             return Packet.examined(normalise(payload, header.header_length), header)

@@ -22,8 +22,8 @@ log = logging.getLogger("vpnrs.client")
 # Seconds between the probes of one round, and after the last one: a lost packet is no lost network.
 PROBES = (0.2, 0.3, 0.7)
 # Seconds from an answer to the next round. A server answers at once, and then asks whether the new path carries more:
-# where its question or the answer to that (with aioquic a packet as large as the old path carried) is lost, it goes
-# back to the old address. An engine that asks again does so within that time.
+# where its question or the answer to that is lost, it goes back to the old address. An engine that asks again does so
+# within that time.
 SETTLED = 2.0
 
 T = TypeVar("T")

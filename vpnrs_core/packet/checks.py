@@ -32,8 +32,7 @@ def well_formed(frame: bytes) -> Header:
         raise BadPacket("checksum position outside the packet")
     if gso_type != GSO_NONE:
         check_super_packet(header, flags, gso_type, gso_size, start, offset)
-        if header.protocol == UDP:
-            check_udp_length(frame, VNET_LENGTH, header)
+        check_udp_length(frame, VNET_LENGTH, header)
     return header
 
 
@@ -48,12 +47,9 @@ def check_super_packet(header: Header, flags: int, gso_type: int, gso_size: int,
         raise BadPacket("gso_type disagrees with the packet")
     if gso_type & GSO_ECN and protocol != TCP:
         raise BadPacket("ECN bit without TCP")
-    if header.fragment_header or header.fragment_offset or header.more_fragments:
+    if header.is_fragment or header.fragment_header:
         raise BadPacket("super-packet is a fragment")
-    if not flags & NEEDS_CSUM:
-        raise BadPacket("super-packet without partial checksum")
-    if start != header.l4_offset or offset != CSUM_OFFSET[protocol]:
-        raise BadPacket("checksum position disagrees")
+    check_partial_checksum(header, flags, start, offset)
     if gso_size < 1:
         raise BadPacket("gso_size is 0")
     payload = header.length - header.header_length
@@ -66,15 +62,16 @@ def check_super_packet(header: Header, flags: int, gso_type: int, gso_size: int,
 def check_udp_length(frame: bytes, start: int, header: Header) -> None:
     """A UDP super-packet's own length field covers all of its IP payload. `start` is where the IP header starts in
     `frame`. Raises BadPacket."""
-    at = start + header.l4_offset + 4
-    if frame[at] << 8 | frame[at + 1] != header.length - header.l4_offset:
-        raise BadPacket("UDP length disagrees")
+    if header.protocol == UDP:
+        at = start + header.l4_offset + 4
+        if frame[at] << 8 | frame[at + 1] != header.length - header.l4_offset:
+            raise BadPacket("UDP length disagrees")
 
 
 def check_partial_checksum(header: Header, flags: int, start: int, offset: int) -> None:
     """NEEDS_CSUM is set and points at the TCP or UDP checksum of this very packet. Raises BadPacket."""
     if not flags & NEEDS_CSUM:
-        raise BadPacket("no partial checksum")
+        raise BadPacket("super-packet without partial checksum")
     if start != header.l4_offset or CSUM_OFFSET.get(header.protocol) != offset or header.is_fragment:
         raise BadPacket("checksum position disagrees")
 

@@ -64,8 +64,8 @@ class Header(NamedTuple):
         return self.length - self.header_length
 
 
-# Without the steps in Python that a NamedTuple takes to be made: every packet needs one.
-_found: Callable[[tuple[object, ...]], Header] = partial(tuple.__new__, Header)
+# Of all ten fields, without the steps in Python that a NamedTuple takes to be made: every packet needs one.
+make_header: Callable[[tuple[object, ...]], Header] = partial(tuple.__new__, Header)
 
 
 def examine(frame: bytes, start: int = VNET_LENGTH, length: int | None = None) -> Header:
@@ -120,7 +120,7 @@ def _examine_v4(frame: bytes, start: int, length: int) -> Header:
         raise BadPacket("truncated IPv4 options")
     if not fragment & 0x3FFF:
         end = _l4_end(frame, start, l4, length, protocol)
-        return _found((4, protocol, l4, end, length, source, destination, 0, False, 0))
+        return make_header((4, protocol, l4, end, length, source, destination, 0, False, 0))
     offset, more = (fragment & 0x1FFF) * 8, bool(fragment & 0x2000)
     _check_fragment(offset, more, length - l4)
     end = _fragment_end(frame, start, l4, length, protocol, offset)
@@ -135,7 +135,7 @@ def _examine_v6(frame: bytes, start: int, length: int) -> Header:
         raise BadPacket("IPv6 payload length disagrees" if payload else "jumbogram")
     if protocol not in EXTENSIONS:
         end = _l4_end(frame, start, 40, length, protocol)
-        return _found((6, protocol, 40, end, length, source, destination, 0, False, 0))
+        return make_header((6, protocol, 40, end, length, source, destination, 0, False, 0))
     protocol, l4, fragment_header = _walk_extensions(frame, start, length, protocol)
     offset, more = 0, False
     if fragment_header:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vpnrs_core.packet.checks import check_super_packet, check_udp_length
 from vpnrs_core.packet.cut import INDEX_LENGTH, indexes_behind
-from vpnrs_core.packet.header import UDP, BadPacket, Header, examine_head
+from vpnrs_core.packet.header import BadPacket, Header, examine_head
 from vpnrs_core.packet.mend import mend
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.vnet import MAX_TCP_SEGMENTS, NEEDS_CSUM, VNET, VNET_LENGTH
@@ -60,8 +60,7 @@ def _accept(payload: bytes, skip: int) -> _Start:
     header = examine_head(payload, ip)
     flags, gso_type, _, size, start, offset = VNET.unpack_from(payload, begin)
     check_super_packet(header, flags, gso_type, size, start, offset)
-    if header.protocol == UDP:
-        check_udp_length(payload, ip, header)
+    check_udp_length(payload, ip, header)
     whole, rest = divmod(header.payload_length, size)
     segments = whole + (rest > 0)
     if segments > MAX_TCP_SEGMENTS:

@@ -10,14 +10,12 @@ from vpnrs_core.packet.checks import is_broadcast, is_link_local, is_multicast
 from vpnrs_core.packet.header import Header
 from vpnrs_core.packet.prefix import PrefixTable
 
-# First bytes of addresses that may be confined: 169.254.0.0/16, fe80::/10, multicast and broadcast. Nearly all packets
-# are through with a look at them.
-SUSPECT = frozenset({169, *range(0xE0, 0x100)})
-
 
 def confined(address: bytes) -> str | None:
-    """The drop reason for an address that means nothing beyond its own link, None for all others. It begins with one
-    of SUSPECT."""
+    """The drop reason for an address that means nothing beyond its own link, None for all others."""
+    first = address[0]
+    if first < 0xE0 and first != 169:
+        return None
     if is_link_local(address):
         return "link_local"
     return "multicast" if is_multicast(address) or is_broadcast(address) else None
@@ -47,12 +45,10 @@ class PeerCheck:
             if source not in self._hosts and not self._prefixes.get(source, False):
                 # A client's host sends neighbour discovery and the like on its own: that is not spoofing.
                 return confined(source) or "source"
-            return confined(destination) if destination[0] in SUSPECT else None
+            return confined(destination)
         if source in self._hosts:
             return "source"
-        reason = None
-        if source[0] in SUSPECT or destination[0] in SUSPECT:
-            reason = confined(source) or confined(destination)
+        reason = confined(source) or confined(destination)
         if reason is None and destination not in self._hosts and not self._prefixes.get(destination, False):
             return "not_ours"
         return reason

@@ -21,7 +21,7 @@ from vpnrs_core.interfaces.stage import PeerStageFactory, Seen, TunStageFactory
 from vpnrs_core.packet.header import VNET_LENGTH, BadPacket
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.pipeline.carrier import Carrier
-from vpnrs_core.pipeline.checks import SUSPECT, PeerCheck, confined
+from vpnrs_core.pipeline.checks import PeerCheck, confined
 from vpnrs_core.pipeline.isolation import Isolation
 from vpnrs_core.pipeline.peer import Peer
 from vpnrs_core.pipeline.police import Police
@@ -217,13 +217,11 @@ class Pipeline:
             except BadPacket:
                 self.drops.count("malformed", 1, max(len(packet.frame) - VNET_LENGTH, 0))
                 continue
-            source, destination = header.source, header.destination
-            if source[0] in SUSPECT or destination[0] in SUSPECT:
-                reason = confined(destination) or confined(source)
-                if reason is not None:
-                    self.drops.count(reason, packet.segments, packet.ip_bytes)
-                    continue
-            passed.append(packet)
+            reason = confined(header.destination) or confined(header.source)
+            if reason is None:
+                passed.append(packet)
+            else:
+                self.drops.count(reason, packet.segments, packet.ip_bytes)
         self._carrier.from_tun(passed, now)
 
     def wake(self, now: float) -> None:

@@ -31,13 +31,13 @@ from vpnrs_core.interfaces.engine import (
 from vpnrs_core.quic.aioquic_controller import react_to_queues
 from vpnrs_core.quic.aioquic_fast import FastPath, SentProbe, frame_header
 from vpnrs_core.quic.aioquic_private import VERSIONS, BurstPacer, SlidingLimit, fast_path_works
+from vpnrs_core.quic.sizes import LEAST
 from vpnrs_core.quic.standing import StandingQueue
 
 # aioquic formats a line for most packets; nobody reads them at these levels.
 logging.getLogger("quic").setLevel(logging.ERROR)
 
 _HANDLERS = "_QuicConnection__frame_handlers"
-_SMALLEST = 1200
 _TAG = 16
 _PACKET_NUMBER = 2
 # A capsule of 16 KiB and a lane of 64 KiB super-packets fit; it grows with use.
@@ -274,7 +274,7 @@ class AioquicConnection:
         """aioquic pads these packets to the largest size in use, which is the old path's. RFC 9000 section 8.2.1 asks
         for 1200 bytes: a narrower path must not look like none."""
         c = self._connection
-        usual, c._max_datagram_size = c._max_datagram_size, _SMALLEST
+        usual, c._max_datagram_size = c._max_datagram_size, LEAST
         packets = _by_address(c.datagrams_to_send(now=now))
         c._max_datagram_size = usual
         return packets
@@ -369,7 +369,7 @@ class AioquicConnection:
         return taken
 
     def limit_payload(self, size: int) -> None:
-        self._start = min(self._start, max(_SMALLEST, size))
+        self._start = min(self._start, max(LEAST, size))
         self.use_payload(min(self.payload, size), settled=False)
 
     @property
@@ -382,12 +382,12 @@ class AioquicConnection:
         return self._most
 
     def use_payload(self, size: int, *, settled: bool) -> None:
-        self._connection._max_datagram_size = size = max(_SMALLEST, min(size, self._most))
+        self._connection._max_datagram_size = size = max(LEAST, min(size, self._most))
         self._pacer.resize(size)
 
     def probe(self, head: bytes, size: int) -> None:
         if self._alpn is not None and not self._closed:
-            self._probes.append((head, max(_SMALLEST, min(size, self._most))))
+            self._probes.append((head, max(LEAST, min(size, self._most))))
 
     # Streams
 

@@ -207,11 +207,14 @@ class Qh3Connection:
         if not packets:
             return []
         found = by_address(packets)
-        self._packets += len(packets)
-        if self._packets >= self._keys.update_at:
-            self._keys.update(self._packets)
+        self._count(len(packets))
         self._uncertain.sent(len(packets), sum([sum(map(len, datas)) for datas, _ in found]))
         return found
+
+    def _count(self, packets: int) -> None:
+        self._packets += packets
+        if self._packets >= self._keys.update_at:
+            self._keys.update(self._packets)
 
     def _build(self, core: Any, now: Seconds) -> list[Any]:
         packets: list[Any] = []
@@ -273,9 +276,7 @@ class Qh3Connection:
             log.debug("building packets: %s", error)
         if packets:
             self._address = packets[-1][1]
-            self._packets += len(packets)
-            if self._packets >= self._keys.update_at:
-                self._keys.update(self._packets)
+            self._count(len(packets))
         return by_address(packets)
 
     def timer(self) -> Seconds | None:

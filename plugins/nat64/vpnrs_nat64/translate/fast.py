@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any, ClassVar
 
 from vpnrs_core.packet.checksum import ones_sum
-from vpnrs_core.packet.header import TCP, UDP, BadPacket, Header
+from vpnrs_core.packet.header import TCP, UDP, BadPacket, Header, make_header
 from vpnrs_core.packet.packet import Packet
 from vpnrs_core.packet.vnet import CSUM_OFFSET, GSO_ECN, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, PLAIN_VNET, VNET
 from vpnrs_nat64.translate.headers import DF, MAX_WITHOUT_DF
@@ -26,9 +26,7 @@ _FLAGS = 0x07
 # Up to here a copy of the payload costs less than a memoryview of it.
 _VIEW_FROM = 8192
 
-# A header that needs no second walk; past NamedTuple's own constructor, which is a Python function. So with Packet's:
-# what is made here gets its three fields at once.
-_header: Callable[[tuple[object, ...]], Header] = partial(tuple.__new__, Header)
+# Past Packet's own constructor, which is a Python function: what is made here gets its three fields at once.
 _blank: Callable[[], Packet] = partial(object.__new__, Packet)
 
 # vnet header; version, class, flow; payload length; next header; hop limit; addresses and ports skipped; transport
@@ -180,7 +178,7 @@ class _ToV4(Rewriter):
         )  # fmt: skip
         last = self._last
         if last[4] != total or last[3] != known:
-            self._last = last = _header((4, protocol, 20, known, total, last[5], last[6], 0, False, 0))
+            self._last = last = make_header((4, protocol, 20, known, total, last[5], last[6], 0, False, 0))
         new = _blank()
         new.frame = head + (frame[len(head) + 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) + 20 :])
         new.session = packet.session
@@ -232,7 +230,7 @@ class _ToV6(Rewriter):
         head = self._pack(vnet, 0x60000000 | tos << 20, total - 20, protocol, limit - 1, self._addresses, middle, check)
         length, last = total + 20, self._last
         if last[4] != length or last[3] != known:
-            self._last = last = _header((6, protocol, 40, known, length, last[5], last[6], 0, False, 0))
+            self._last = last = make_header((6, protocol, 40, known, length, last[5], last[6], 0, False, 0))
         new = _blank()
         new.frame = head + (frame[len(head) - 20 :] if total < _VIEW_FROM else memoryview(frame)[len(head) - 20 :])
         new.session = packet.session
